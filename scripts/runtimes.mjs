@@ -1,0 +1,83 @@
+// The runtimes under test. They are the npm packages `bun` and `deno`, pinned by the lockfile.
+
+import { accessSync, constants, statSync } from "node:fs";
+import { join } from "node:path";
+
+import { root, run, Stop } from "./project.mjs";
+
+const armName = process.arch === "arm64" ? "aarch64" : process.arch;
+
+// The packages' install scripts put the executable in place; where scripts are switched off, that place holds
+// nothing or a few lines of text, and the executable is still in the package of this platform.
+const runtimes = [
+  {
+    name: "bun",
+    title: "Bun",
+    places: [
+      `@oven/bun-linux-${armName}/bin/bun`,
+      `@oven/bun-linux-${armName}-musl/bin/bun`,
+      "bun/bin/bun.exe",
+    ],
+    script: (file) => ["run", file],
+    test: (report, files) => [
+      "test",
+      "--timeout=120000",
+      "--reporter=junit",
+      `--reporter-outfile=${report}`,
+      ...files,
+    ],
+  },
+  {
+    name: "deno",
+    title: "Deno",
+    places: [`@deno/linux-${process.arch}-glibc/deno`, "deno/deno"],
+    script: (file) => ["run", "--allow-all", file],
+    test: (report, files) => ["test", "--allow-all", "--no-check", `--junit-path=${report}`, ...files],
+  },
+];
+
+const smallestExecutable = 1 << 20;
+
+function findExecutable({ places }) {
+  return places
+    .map((place) => join(root, "node_modules", place))
+    .find((path) => {
+      try {
+        accessSync(path, constants.X_OK);
+        return statSync(path).size > smallestExecutable;
+      } catch {
+        return false;
+      }
+    });
+}
+
+/** The runtimes to use: all, or the one named. `executable` is undefined where its package is not installed. */
+export function findRuntimes(name) {
+  const chosen = runtimes.filter((runtime) => name === undefined || runtime.name === name);
+  if (chosen.length === 0) throw new Stop(`unknown runtime ${name}: bun or deno`);
+  return chosen.map((runtime) => ({ ...runtime, executable: findExecutable(runtime) }));
+}
+
+/** Takes `--runtime bun|deno` out of a script's arguments. */
+export function parseArguments(args) {
+  const at = args.indexOf("--runtime");
+  if (at < 0) return { runtimes: findRuntimes(), rest: args };
+  return {
+    runtimes: findRuntimes(args[at + 1] ?? ""),
+    rest: args.filter((_, index) => index !== at && index !== at + 1),
+  };
+}
+
+/** Runs one TypeScript program in each runtime; gives the first exit code that is not 0. */
+export function runInEach(runtimes, file, args) {
+  const codes = runtimes.map(({ title, executable, script }) => {
+    console.log(`\n== ${title}`);
+    return run(executable, [...script(file), ...args], { env: runtimeEnvironment() });
+  });
+  return codes.find((code) => code !== 0) ?? 0;
+}
+
+/** The environment for a runtime: no look for updates. */
+export function runtimeEnvironment() {
+  return { ...process.env, DENO_NO_UPDATE_CHECK: "1" };
+}
