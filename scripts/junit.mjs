@@ -4,14 +4,18 @@ import { existsSync, readFileSync } from "node:fs";
 
 const entities = { lt: "<", gt: ">", amp: "&", quot: '"', apos: "'" };
 
-/** The full names ("suite > test") of the tests that passed, failed and were skipped; all empty without a report. */
+/**
+ * The full names ("suite > test") of the tests that passed, failed and were skipped, and the files they are in; all
+ * empty without a report.
+ */
 export function readJunit(file) {
-  const counts = { passed: [], failed: [], skipped: [] };
+  const counts = { passed: [], failed: [], skipped: [], files: new Set() };
   const cases = existsSync(file) ? [...parseCases(readFileSync(file, "utf8"))] : [];
   const groups = new Set(
-    cases.flatMap(({ path }) => path.slice(0, -1).map((_, end) => join(path.slice(0, end + 1)))),
+    cases.flatMap(({ path }) => path.slice(0, -1).map((_, at) => join(path.slice(0, at + 1)))),
   );
-  for (const { path, outcome } of cases) {
+  for (const { path, outcome, source } of cases) {
+    counts.files.add(source);
     // Deno reports a suite, and a test that has subtests, as a test beside its parts.
     if (!groups.has(join(path))) counts[outcome].push(join(path));
   }
@@ -26,13 +30,14 @@ function* parseCases(text) {
     const suites = attribute(attributes, "classname");
     // Bun names the suites in `classname`, innermost first; Deno puts them in the name and the file in `classname`.
     const isBun = attribute(attributes, "file") !== "";
+    const source = (isBun ? attribute(attributes, "file") : suites).replace(/^\.\//, "");
     const path = isBun && suites !== "" ? [...suites.split(" > ").reverse(), name] : name.split(" > ");
     const outcome = /<(failure|error)\b/.test(body)
       ? "failed"
       : /<skipped\b/.test(body)
         ? "skipped"
         : "passed";
-    yield { path, outcome };
+    yield { path, outcome, source };
   }
 }
 
