@@ -2,7 +2,7 @@ import { defineConfig } from "tsup";
 
 // One build a runtime folder. `splitting` gives all entries of a folder one copy of the core: two copies would
 // mean two default rings and failing `instanceof`.
-export default defineConfig(
+const config: ReturnType<typeof defineConfig> = defineConfig(
   ["bun", "deno", "none"].map((runtime) => ({
     name: runtime,
     entry: [`src/${runtime}/*.ts`, `!src/${runtime}/runtime.ts`],
@@ -22,3 +22,5 @@ export default defineConfig(
     },
   })),
 );
+
+export default config;

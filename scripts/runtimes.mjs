@@ -1,23 +1,19 @@
 // The runtimes under test. They are the npm packages `bun` and `deno`, pinned by the lockfile.
 
-import { accessSync, constants, statSync } from "node:fs";
+import { statSync } from "node:fs";
 import { join } from "node:path";
 
 import { root, run, Stop } from "./project.mjs";
 
-const armName = process.arch === "arm64" ? "aarch64" : process.arch;
+const archOfOven = process.arch === "arm64" ? "aarch64" : process.arch;
 
-// The packages' install scripts put the executable in place; where scripts are switched off, that place holds
-// nothing or a few lines of text, and the executable is still in the package of this platform.
+// The packages' install scripts put the executable in place. Where scripts are switched off, that place holds nothing
+// or a few lines of text, and the executable is still in the package for this platform.
 const runtimes = [
   {
     name: "bun",
     title: "Bun",
-    places: [
-      `@oven/bun-linux-${armName}/bin/bun`,
-      `@oven/bun-linux-${armName}-musl/bin/bun`,
-      "bun/bin/bun.exe",
-    ],
+    places: () => ["bun/bin/bun.exe", `@oven/bun-linux-${archOfOven}${isMusl() ? "-musl" : ""}/bin/bun`],
     script: (file) => ["run", file],
     test: (report, files) => [
       "test",
@@ -30,7 +26,7 @@ const runtimes = [
   {
     name: "deno",
     title: "Deno",
-    places: [`@deno/linux-${process.arch}-glibc/deno`, "deno/deno"],
+    places: () => ["deno/deno", `@deno/linux-${process.arch}-glibc/deno`],
     script: (file) => ["run", "--allow-all", file],
     test: (report, files) => ["test", "--allow-all", "--no-check", `--junit-path=${report}`, ...files],
   },
@@ -39,16 +35,17 @@ const runtimes = [
 const smallestExecutable = 1 << 20;
 
 function findExecutable({ places }) {
-  return places
+  return places()
     .map((place) => join(root, "node_modules", place))
     .find((path) => {
-      try {
-        accessSync(path, constants.X_OK);
-        return statSync(path).size > smallestExecutable;
-      } catch {
-        return false;
-      }
+      const stat = statSync(path, { throwIfNoEntry: false });
+      return stat !== undefined && stat.size > smallestExecutable;
     });
+}
+
+/** Older npm installs the packages of both C libraries. */
+function isMusl() {
+  return process.report.getReport().header.glibcVersionRuntime === undefined;
 }
 
 /** The runtimes to use: all, or the one named. `executable` is undefined where its package is not installed. */
