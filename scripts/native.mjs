@@ -29,7 +29,9 @@ const targets = {
   twins: { folder: "bench/c", flags: ["-std=gnu11", "-O3", "-march=native", ...warnings] },
 };
 
-export const compiler = process.env.CC || "cc";
+export const staticLiburing = "-l:liburing.a";
+
+const compiler = process.env.CC || "cc";
 const [compilerProgram, ...compilerFlags] = compiler.trim().split(/\s+/);
 
 /** What the named targets consist of: one entry a file to build, with its sources. */
@@ -80,12 +82,9 @@ export function probeLiburing() {
     const source = join(folder, "probe.c");
     // io_uring_enter2 came with 2.3.
     writeFileSync(source, "#include <liburing.h>\nint main(void) { return (int)(long)&io_uring_enter2; }\n");
-    const attempts = ["-l:liburing.a", "-luring"].map((liburing) => {
-      return () => ({ liburing, ...compile(["-w", source], liburing, join(folder, "probe")) });
-    });
     let failure = "";
-    for (const attempt of attempts) {
-      const { liburing, status, stderr } = attempt();
+    for (const liburing of [staticLiburing, "-luring"]) {
+      const { status, stderr } = compile([source], liburing, join(folder, "probe"));
       if (status === 0) return { liburing };
       failure ||= stderr.trim();
     }
@@ -93,6 +92,13 @@ export function probeLiburing() {
   } finally {
     rmSync(folder, { recursive: true });
   }
+}
+
+/** The architecture that the compiler builds for, under Node's name. */
+export function compilerArch() {
+  const { stdout } = spawnSync(compilerProgram, [...compilerFlags, "-dumpmachine"], { encoding: "utf8" });
+  const machine = (stdout ?? "").split("-")[0];
+  return { x86_64: "x64", aarch64: "arm64" }[machine] ?? machine;
 }
 
 function compile(args, liburing, output) {

@@ -1,7 +1,7 @@
 // Makes a fresh machine ready: JavaScript packages, compiler and liburing, what is built from C. Does only what is
 // missing: a second run looks at a few file times and does nothing.
 
-import { statSync } from "node:fs";
+import { realpathSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 
@@ -30,8 +30,7 @@ export function setUp(targets) {
 
 function installPackages() {
   if (packagesAreCurrent()) return false;
-  if (!isInstalled("npm"))
-    throw new Stop("npm was not found: install Node with npm (18 or newer), then run this again");
+  if (!isInstalled("npm")) throw new Stop("npm was not found: install Node with npm, then run this again");
   console.log("Installing the JavaScript packages of package-lock.json");
   // Development dependencies hold the runtimes, so they are wanted whatever NODE_ENV says.
   const args = ["ci", "--include=dev", "--include=optional", "--no-audit", "--no-fund", "--loglevel=error"];
@@ -62,7 +61,8 @@ function buildNative(targets) {
   return true;
 }
 
-function findLiburing() {
+/** How to link liburing; installs it and a compiler where that is possible. */
+export function findLiburing() {
   const { liburing, failure } = probeLiburing();
   if (liburing !== undefined) return liburing;
   if (!isRoot || !isInstalled("apt-get")) throw new Stop(explain(failure));
@@ -98,7 +98,7 @@ function explain(failure) {
   ].join("\n");
 }
 
-if (process.argv[1] === fileURLToPath(import.meta.url)) {
+if (realpathSync(process.argv[1]) === fileURLToPath(import.meta.url)) {
   main(() => {
     if (!setUp()) console.log("Everything is set up.");
     return 0;
