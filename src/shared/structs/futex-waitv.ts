@@ -1,0 +1,64 @@
+import { FUTEX_WAITV_MAX, FUTEX2_SIZE_U32, futex_waitv as layout } from "../abi/index.ts";
+import { Struct } from "../ring/pinned.ts";
+import { addressOf, type Memory, u32, u64 } from "./fields.ts";
+
+/** One futex to wait for. */
+export interface Futex {
+  /** The futex word's memory, aligned to its size. */
+  readonly futex: Memory;
+  /** The value the word has unless something happened already. */
+  readonly value: number | bigint;
+  /** `FUTEX2_*` flags, by default `FUTEX2_SIZE_U32`; `FUTEX2_PRIVATE` where no other process takes part. */
+  readonly flags?: number;
+}
+
+/** The bits of the flags that are log2 of the word's size. */
+const SIZE_MASK = 3;
+
+function checkedCount(futexes: readonly Futex[]): number {
+  if (!Array.isArray(futexes)) throw new TypeError("an array of futexes is needed");
+  if (futexes.length < 1 || futexes.length > FUTEX_WAITV_MAX) {
+    throw new RangeError(`1 to ${FUTEX_WAITV_MAX} futexes are needed, not ${futexes.length}`);
+  }
+  return futexes.length;
+}
+
+/**
+ * An array of `struct futex_waitv`: the futexes of which `prepFutexWaitv` waits for any. See futex_waitv(2).
+ *
+ * It keeps the memory of the futexes reachable for as long as it lives itself; a caller's view must not be transferred or
+ * detached before the operation's completion.
+ */
+export class FutexWaitv extends Struct {
+  /** How many futexes there are. */
+  readonly length: number;
+  readonly #memory: readonly Memory[];
+
+  /**
+   * @param futexes 1 to 128 of them
+   * @throws RangeError for another number of them, a word that is too short or not aligned, or a value that 64 bits do not
+   * hold; TypeError for what is no memory, or memory that can move
+   */
+  constructor(futexes: readonly Futex[]) {
+    super(checkedCount(futexes) * layout.sizeof);
+    const view = this.dataView();
+    this.length = futexes.length;
+    this.#memory = futexes.map(({ futex, value, flags = FUTEX2_SIZE_U32 }, i) => {
+      const at = i * layout.sizeof;
+      const address = addressOf(futex);
+      const size = 1 << (u32(flags, "flags") & SIZE_MASK);
+      if (futex.byteLength < size || address % size !== 0) {
+        throw new RangeError(`a futex takes ${size} aligned bytes, not ${futex.byteLength} at ${address}`);
+      }
+      view.setBigUint64(at + layout.val, u64(value, "value"), true);
+      view.setBigUint64(at + layout.uaddr, BigInt(address), true);
+      view.setUint32(at + layout.flags, flags, true);
+      return futex;
+    });
+  }
+
+  /** The memory of one of the futexes, as it was given. */
+  at(index: number): Memory | undefined {
+    return this.#memory.at(index);
+  }
+}

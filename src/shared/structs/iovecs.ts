@@ -1,0 +1,60 @@
+import { iovec as layout } from "../abi/index.ts";
+import { Struct } from "../ring/pinned.ts";
+import { addressOf, type Memory } from "./fields.ts";
+
+// As many as one registration of buffers takes; reads and writes take 1024.
+const MAX = 16384;
+
+function checkedCount(buffers: readonly Memory[]): number {
+  if (!Array.isArray(buffers)) throw new TypeError("iovecs are made from an array of memory");
+  if (buffers.length < 1 || buffers.length > MAX) {
+    throw new RangeError(`1 to ${MAX} pieces of memory are needed, not ${buffers.length}`);
+  }
+  return buffers.length;
+}
+
+/**
+ * An array of `struct iovec`: the pieces of memory that one read, write, send or receive fills or takes in turn, as
+ * `prepReadv` and its like take it. See readv(2).
+ *
+ * It keeps the memory it points to reachable for as long as it lives itself; a caller's view must not be transferred or
+ * detached before the last completion of every operation that was given it.
+ *
+ * @example
+ * ```ts
+ * import { alloc, Iovecs } from "uring";
+ *
+ * const iovecs = new Iovecs([alloc(16), new Uint8Array(4096)]);
+ * console.log(iovecs.length, iovecs.totalBytes); // 2 4112
+ * ```
+ */
+export class Iovecs extends Struct {
+  /** How many pieces there are. */
+  readonly length: number;
+  /** The sum of their sizes in bytes. */
+  readonly totalBytes: number;
+  readonly #buffers: readonly Memory[];
+
+  /**
+   * @param buffers 1 to 16384 pieces of memory; an empty view is a piece without memory
+   * @throws RangeError for another number of them; TypeError for what is no memory, or memory that can move
+   */
+  constructor(buffers: readonly Memory[]) {
+    super(checkedCount(buffers) * layout.sizeof);
+    this.#buffers = buffers.slice();
+    const view = this.dataView();
+    let totalBytes = 0;
+    for (const [i, buffer] of this.#buffers.entries()) {
+      view.setBigUint64(i * layout.sizeof + layout.iov_base, BigInt(addressOf(buffer)), true);
+      view.setBigUint64(i * layout.sizeof + layout.iov_len, BigInt(buffer.byteLength), true);
+      totalBytes += buffer.byteLength;
+    }
+    this.length = this.#buffers.length;
+    this.totalBytes = totalBytes;
+  }
+
+  /** One of the pieces, as it was given. */
+  at(index: number): Memory | undefined {
+    return this.#buffers.at(index);
+  }
+}
