@@ -1,6 +1,6 @@
 import { epoll_event as layout } from "../abi/index.ts";
 import type { Pinned } from "../ring/pinned.ts";
-import { type Memory, target, u32, u64, viewOf, whole } from "./fields.ts";
+import { bits32, type Memory, target, u64, viewOf, whole } from "./fields.ts";
 
 /** An event of epoll: `EPOLL*` bits, and 64 bits that are the caller's. */
 export interface EpollEvent {
@@ -17,7 +17,7 @@ export interface EpollEvent {
  * @throws RangeError for values that the fields do not hold; TypeError for another type
  */
 export function encodeEpollEvent<M extends Memory = Pinned>(event: EpollEvent, into?: M): M {
-  const events = u32(event.events, "events");
+  const events = bits32(event.events, "events");
   const data = u64(event.data, "data");
   const memory = target(into, layout.sizeof, "epoll_event");
   const view = viewOf(memory, layout.sizeof, "epoll_event");

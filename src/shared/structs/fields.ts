@@ -52,6 +52,11 @@ export function u16(value: unknown, name: string): number {
   return whole(value, 0, 0xffff, name);
 }
 
+/** 32 flag bits: also as the negative number that JavaScript's `|` makes of bit 31. */
+export function bits32(value: unknown, name: string): number {
+  return whole(value, -0x8000_0000, 0xffff_ffff, name) >>> 0;
+}
+
 export function u32(value: unknown, name: string): number {
   return whole(value, 0, 0xffff_ffff, name);
 }

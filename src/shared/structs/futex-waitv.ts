@@ -1,6 +1,6 @@
 import { FUTEX_WAITV_MAX, FUTEX2_SIZE_U32, futex_waitv as layout } from "../abi/index.ts";
 import { Struct } from "../ring/pinned.ts";
-import { addressOf, type Memory, u32, u64 } from "./fields.ts";
+import { addressOf, bits32, type Memory, u64 } from "./fields.ts";
 
 /** One futex to wait for. */
 export interface Futex {
@@ -46,7 +46,7 @@ export class FutexWaitv extends Struct {
     this.#memory = futexes.map(({ futex, value, flags = FUTEX2_SIZE_U32 }, i) => {
       const at = i * layout.sizeof;
       const address = addressOf(futex);
-      const size = 1 << (u32(flags, "flags") & SIZE_MASK);
+      const size = 1 << (bits32(flags, "flags") & SIZE_MASK);
       if (futex.byteLength < size || address % size !== 0) {
         throw new RangeError(`a futex takes ${size} aligned bytes, not ${futex.byteLength} at ${address}`);
       }
