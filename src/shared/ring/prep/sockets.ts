@@ -78,7 +78,7 @@ export class SocketsPrep extends FilesPrep {
    * @throws TypeError on an entry prepared for anything else, where the address would mean something else
    */
   prepSendSetAddr(destAddr: Mem, addrLen: number): this {
-    const opcode = this.toBytes()[0];
+    const opcode = this.opcode();
     if (opcode !== IORING_OP_SEND && opcode !== IORING_OP_SEND_ZC && opcode !== IORING_OP_NOP) {
       throw new TypeError("an address to send to belongs to a send, prepared before it");
     }
