@@ -23,18 +23,8 @@ import {
   type SocketAddress,
 } from "uring";
 import * as abi from "uring/abi";
-import data from "./data/abi.json" with { type: "json" };
+import { place, sizeOf } from "./support/layout.ts";
 import { Random } from "./support/random.ts";
-
-type Fields = Record<string, [offset: number, size: number]>;
-const structs = data.structs as unknown as Record<string, { sizeof: number; fields: Fields }>;
-
-/** Offset and size of a struct's field, as the headers have them. */
-function place(struct: string, name: string): [offset: number, size: number] {
-  const found = structs[struct]?.fields[name];
-  assert.ok(found, `${struct}.${name}`);
-  return found;
-}
 
 /** The little-endian value of a struct's field. */
 function field(bytes: Uint8Array, struct: string, name: string): bigint {
@@ -46,7 +36,7 @@ function field(bytes: Uint8Array, struct: string, name: string): bigint {
 
 /** Bytes of a struct whose fields have the given values and whose other bytes are 0xee. */
 function struct(name: string, values: Record<string, number | bigint>): Uint8Array<ArrayBuffer> {
-  const bytes = new Uint8Array(structs[name]?.sizeof ?? 0).fill(0xee);
+  const bytes = new Uint8Array(sizeOf(name)).fill(0xee);
   for (const [field, value] of Object.entries(values)) {
     const [offset, size] = place(name, field);
     for (let i = 0; i < size; i++) bytes[offset + i] = Number((BigInt(value) >> BigInt(8 * i)) & 0xffn);

@@ -15,10 +15,11 @@ export const helpers = table.helpers as unknown as Helper[];
 
 const slots = table.slots as unknown as Record<string, [offset: number, size: number]>;
 
-// The setters that the library calls by a longer name than liburing, and the one helper liburing keeps internal.
 const names: Record<string, string> = {
-  io_uring_sqe_set_buf_group: "setBufferGroup",
   __io_uring_prep_uring_cmd: "prepUringCmdOp",
+  io_uring_sqe_set_data: "setData64",
+  // Buffer group and buffer index are one field; `setBufferGroup` sets a flag as well.
+  io_uring_sqe_set_buf_group: "setBufferIndex",
 };
 
 /** The method of `Sqe` for a helper of liburing: `io_uring_prep_read_fixed` is `prepReadFixed`. */
