@@ -505,8 +505,8 @@ describe("messages", () => {
       assert.equal(kernel.exchange(from, fd, outgoing, incoming), 4);
       assert.equal(incoming.name, null, "an unnamed sender");
       const [message] = incoming.control;
-      assert.equal(message?.kind, "rights");
-      const { fds } = message as { fds: number[] };
+      assert.ok(message?.kind === "rights");
+      const { fds } = message;
       assert.equal(fds.length, 2);
       for (const passed of fds) {
         assert.notEqual(passed, file);
