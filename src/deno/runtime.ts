@@ -1,0 +1,79 @@
+import { UringUnavailableError } from "../shared/errors.ts";
+import { type Runtime, type Shim, SYMBOLS } from "../shared/runtime.ts";
+import { loadShim } from "../shared/shim.ts";
+
+let shim: Shim | undefined;
+
+/** io_uring through `Deno.dlopen`. */
+export const runtime: Runtime = {
+  name: "deno",
+
+  load() {
+    shim ??= loadShim(
+      {
+        os: Deno.build.os,
+        arch: Deno.build.arch,
+        override: override(),
+        root: new URL("../../", import.meta.url),
+      },
+      open,
+    );
+    return shim;
+  },
+
+  allocate(pages, shared) {
+    return new WebAssembly.Memory({ initial: pages, maximum: pages, shared }).buffer;
+  },
+};
+
+/** `URING_SHIM`, asked for only where that needs no prompt. */
+function override(): string | undefined {
+  const { state } = Deno.permissions.querySync({ name: "env", variable: "URING_SHIM" });
+  return state === "granted" ? Deno.env.get("URING_SHIM") : undefined;
+}
+
+function open(path: string): Shim {
+  let symbols: Deno.DynamicLibrary<typeof SYMBOLS>["symbols"];
+  try {
+    symbols = Deno.dlopen(path, SYMBOLS).symbols;
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotCapable)) throw error;
+    throw new UringUnavailableError(
+      "permission",
+      `Deno may not load ${path}`,
+      `Start the program with --allow-ffi, or just for this library with --allow-ffi=${path}.`,
+      error,
+    );
+  }
+  return {
+    address: symbols.uring_address as Shim["address"],
+    setup: symbols.uring_setup,
+    enter: symbols.uring_enter,
+    register: symbols.uring_register,
+    map: symbols.uring_map,
+    unmap: symbols.uring_unmap,
+    discard: symbols.uring_discard,
+    close: symbols.uring_close,
+    errnoName: symbols.uring_errno_name as Shim["errnoName"],
+    kernelRelease: symbols.uring_kernel_release as Shim["kernelRelease"],
+    sysctlDisabled: symbols.uring_sysctl_disabled,
+    describe: symbols.uring_describe as Shim["describe"],
+    view,
+  };
+}
+
+function view(address: number, length: number): ArrayBuffer {
+  try {
+    const pointer = Deno.UnsafePointer.create(BigInt(address));
+    if (pointer === null) throw new RangeError("address 0 has no memory");
+    return Deno.UnsafePointerView.getArrayBuffer(pointer, length);
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotCapable)) throw error;
+    throw new UringUnavailableError(
+      "permission",
+      "Deno lets no code look at mapped memory under a path-scoped --allow-ffi",
+      'Start the program with a plain --allow-ffi, or leave the ring\'s memory "owned" (kernels from about 6.10).',
+      error,
+    );
+  }
+}

@@ -1,0 +1,17 @@
+import { UringUnavailableError } from "../shared/errors.ts";
+import type { Runtime } from "../shared/runtime.ts";
+
+/** Where neither Bun nor Deno runs: importing works, using says what to do. */
+export const runtime: Runtime = {
+  name: "none",
+  load: refuse,
+  allocate: refuse,
+};
+
+function refuse(): never {
+  throw new UringUnavailableError(
+    "platform",
+    "this runtime is neither Bun nor Deno",
+    "Run the program with Bun or Deno on Linux, x64 or arm64.",
+  );
+}

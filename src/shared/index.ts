@@ -1,0 +1,19 @@
+/**
+ * All of Linux io_uring: rings, operations, completions, and the memory they work on.
+ *
+ * @module
+ */
+export { type UnavailableReason, UringError, UringUnavailableError } from "./errors.ts";
+export { type Availability, available } from "./ring/available.ts";
+export type { CompletionCallback } from "./ring/completion.ts";
+export type { Cqe } from "./ring/cqe.ts";
+export { Direct, type Target } from "./ring/direct.ts";
+export type { Int64, Mem } from "./ring/entry.ts";
+export type { RingMemoryKind, RingOptions } from "./ring/options.ts";
+export { alloc, cstring, type Pinned } from "./ring/pinned.ts";
+export type { Probe } from "./ring/probe.ts";
+export { type CloseResult, Ring } from "./ring/ring.ts";
+export type { Sqe } from "./ring/sqe.ts";
+export type { RingTransfer } from "./ring/transfer.ts";
+export type { WaitOptions } from "./ring/wait.ts";
+export * from "./structs/index.ts";

@@ -1,0 +1,76 @@
+/**
+ * The one contract each JavaScript runtime implements, in `src/bun`, `src/deno` and `src/none`. The shared core reaches
+ * it as `#runtime` and knows nothing else of where it runs.
+ */
+export interface Runtime {
+  /** `"bun"`, `"deno"` or `"none"`. */
+  readonly name: string;
+
+  /** Loads the native library at the first call. Throws `UringUnavailableError` where that can not be done. */
+  load(): Shim;
+
+  /**
+   * New zeroed memory that the kernel may be given: page-aligned, never moved, and refusing `transfer` and
+   * `structuredClone`. Throws a `RangeError` where there is none.
+   *
+   * @param pages how many 64 KiB pages
+   * @param shared whether other threads are to see it, as a `SharedArrayBuffer`
+   */
+  allocate(pages: number, shared: boolean): ArrayBuffer | SharedArrayBuffer;
+}
+
+/**
+ * The native library's functions as the runtime's FFI presents them. All arguments are checked before they get here:
+ * what an FFI makes of a wrong type differs and may be anything. Results are as in C, `-errno` for failure.
+ */
+export interface Shim {
+  /** The address of a view's first byte. The view must outlive every use of the number. */
+  address(view: Uint8Array): number;
+  /** `io_uring_setup(2)`; `params` is the address of a `struct io_uring_params`. */
+  setup(entries: number, params: number): number;
+  /** `io_uring_enter(2)`; `arg` is an address or 0. */
+  enter(
+    fd: number,
+    toSubmit: number,
+    minComplete: number,
+    flags: number,
+    arg: number,
+    argSize: number,
+  ): number;
+  /** `io_uring_register(2)`; `arg` is an address or 0. */
+  register(fd: number, opcode: number, arg: number, nrArgs: number): number;
+  /** Maps a ring's memory, or with `fd` -1 anonymous huge pages; the address or `-errno`. */
+  map(fd: number, length: number, offset: number): number;
+  /** Undoes `map`. Every view of the memory must have been detached. */
+  unmap(address: number, length: number): number;
+  /** Exchanges pages of private anonymous memory for new ones, all zero. */
+  discard(address: number, length: number): number;
+  /** `close(2)`. */
+  close(fd: number): number;
+  /** Writes `"EINVAL: invalid argument"` with a NUL; the length, 0 for a number that is no errno. */
+  errnoName(errno: number, out: Uint8Array, size: number): number;
+  /** Writes the kernel's release with a NUL; the length or `-errno`. */
+  kernelRelease(out: Uint8Array, size: number): number;
+  /** The sysctl `kernel.io_uring_disabled`, or `-errno`. */
+  sysctlDisabled(): number;
+  /** Writes the library's version and the layouts its compiler saw; how many 32-bit words there are. */
+  describe(out: Uint8Array, count: number): number;
+  /** The memory at an address, as a buffer that does not own it. Throws where the runtime's permissions forbid. */
+  view(address: number, length: number): ArrayBuffer;
+}
+
+/** The exported symbols and their signatures, in the type names that both FFIs share. */
+export const SYMBOLS = {
+  uring_address: { parameters: ["buffer"], result: "f64" },
+  uring_setup: { parameters: ["u32", "f64"], result: "i32" },
+  uring_enter: { parameters: ["i32", "u32", "u32", "u32", "f64", "u32"], result: "i32" },
+  uring_register: { parameters: ["i32", "u32", "f64", "u32"], result: "i32" },
+  uring_map: { parameters: ["i32", "f64", "f64"], result: "f64" },
+  uring_unmap: { parameters: ["f64", "f64"], result: "i32" },
+  uring_discard: { parameters: ["f64", "f64"], result: "i32" },
+  uring_close: { parameters: ["i32"], result: "i32" },
+  uring_errno_name: { parameters: ["i32", "buffer", "u32"], result: "i32" },
+  uring_kernel_release: { parameters: ["buffer", "u32"], result: "i32" },
+  uring_sysctl_disabled: { parameters: [], result: "i32" },
+  uring_describe: { parameters: ["buffer", "u32"], result: "i32" },
+} as const;

@@ -1,0 +1,18 @@
+// The few globals of the web platform that the core uses. Runtimes bring declarations of their own, so the core's
+// project alone includes this file.
+
+declare class TextEncoder {
+  encode(text: string): Uint8Array<ArrayBuffer>;
+}
+
+declare class TextDecoder {
+  constructor(encoding?: string, options?: { fatal?: boolean });
+  decode(bytes: Uint8Array): string;
+}
+
+declare const performance: { now(): number };
+
+declare class URL {
+  constructor(url: string, base?: URL | string);
+  readonly pathname: string;
+}
