@@ -93,6 +93,7 @@ const DISCARDING_ADVICE: ReadonlySet<number> = new Set([
  * All helpers store the first word, with the opcode, last: one that throws leaves a fresh entry a no-op, never an
  * operation with half of its arguments.
  */
+const NOP = IORING_OP_NOP;
 export class IoPrep extends Entry {
   /**
    * Writes opcode, target, address, length and offset as they are, for operations that have no helper.
@@ -116,7 +117,7 @@ export class IoPrep extends Entry {
    * The completion's `res` is 0. Linux 5.1. See io_uring_prep_nop(3).
    */
   prepNop(): this {
-    return this.rw(IORING_OP_NOP, -1, 0, 0, 0);
+    return this.plain(NOP, -1);
   }
 
   /**

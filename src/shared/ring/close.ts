@@ -1,0 +1,99 @@
+import {
+  IORING_ASYNC_CANCEL_ALL,
+  IORING_ASYNC_CANCEL_ANY,
+  IORING_ENTER_EXT_ARG,
+  IORING_ENTER_GETEVENTS,
+  IORING_ENTER_SQ_WAKEUP,
+  IORING_REGISTER_SYNC_CANCEL,
+  IORING_SQ_NEED_WAKEUP,
+  IOSQE_IO_DRAIN,
+  io_uring_sync_cancel_reg,
+} from "../abi/index.ts";
+import type { CompletionQueue } from "./completion.ts";
+import { enterError } from "./diagnosis.ts";
+import { allocInternal } from "./pinned.ts";
+import type { SubmissionQueue } from "./submission.ts";
+import type { WaitArgument } from "./wait.ts";
+
+const EINTR = 4;
+const EAGAIN = 11;
+const EBUSY = 16;
+const ETIME = 62;
+
+const EVERYTHING = IORING_ASYNC_CANCEL_ANY | IORING_ASYNC_CANCEL_ALL;
+
+/** The `user_data` of the barrier and of the cancellation before it. */
+const BARRIER = 0xffff_ffff_ffff_fffen;
+const CANCEL = 0xffff_ffff_ffff_fffdn;
+
+/** How long to wait before cancelling once more what a cancellation may just have missed. */
+const RETRY_MS = 20;
+
+/** What ending a ring's operations needs of the ring. */
+export interface QuiescingRing {
+  readonly sq: SubmissionQueue;
+  readonly cq: CompletionQueue;
+  readonly wait: WaitArgument;
+  readonly poller: boolean;
+  /** Milliseconds to wait at most. */
+  readonly deadline: number;
+  enter(toSubmit: number, count: number, flags: number, arg: number, argSize: number): number;
+  register(opcode: number, arg: number, nrArgs: number): number;
+}
+
+/**
+ * Cancels everything in flight and waits for its end.
+ *
+ * Closing the fd is no barrier: the kernel goes on, and writes. What is one is a NOP with `IOSQE_IO_DRAIN`, which
+ * completes after everything submitted before it. Where the ring can take no such NOP (an operation without
+ * completion on success was used, or its restrictions forbid it), completions are counted instead.
+ *
+ * @returns how many operations may still be running, 0 for none
+ */
+export function quiesce(ring: QuiescingRing): number {
+  const { sq, cq } = ring;
+  const end = performance.now() + ring.deadline;
+  let barrier = "wanted" as "wanted" | "queued" | "reached" | "refused";
+  sq.rewind();
+  for (let first = true; ; first = false) {
+    if (barrier === "wanted") {
+      sq.get()?.prepCancel64(0, EVERYTHING).setData64(CANCEL);
+      if (sq.get()?.prepNop().setFlags(IOSQE_IO_DRAIN).setData64(BARRIER) !== undefined) barrier = "queued";
+    } else if (!first) {
+      // What is submitted after the barrier waits for it: a second cancellation must take another way.
+      cancelEverything(ring);
+    }
+    const left = end - performance.now();
+    submit(ring, Math.max(Math.min(left, RETRY_MS), 0));
+
+    const slots = cq.each((cqe) => {
+      if (cqe.userData64 === BARRIER) barrier = cqe.res === 0 ? "reached" : "refused";
+    });
+    cq.advance(slots);
+    const running = Math.max((sq.head() - cq.finished) | 0, 0);
+    if (barrier === "reached" || (barrier === "refused" && running === 0)) return 0;
+    if (left <= 0 || (barrier === "refused" && sq.skipped)) return Math.max(running, 1);
+  }
+}
+
+function cancelEverything(ring: QuiescingRing): void {
+  const layout = io_uring_sync_cancel_reg;
+  using memory = allocInternal(layout.sizeof);
+  const view = new DataView(memory.bytes.buffer, memory.bytes.byteOffset, memory.byteLength);
+  view.setInt32(layout.fd, -1, true);
+  view.setUint32(layout.flags, EVERYTHING, true);
+  // The timeout stays zero: the loop around this is what waits.
+  ring.register(IORING_REGISTER_SYNC_CANCEL, memory.address, 1);
+}
+
+/** One call that hands over what is queued and waits for something to complete. */
+function submit(ring: QuiescingRing, timeout: number): void {
+  const toSubmit = ring.sq.publish();
+  const wake = ring.poller && (ring.sq.flags() & IORING_SQ_NEED_WAKEUP) !== 0 ? IORING_ENTER_SQ_WAKEUP : 0;
+  const arg = ring.wait.set({ timeout });
+  const flags = IORING_ENTER_GETEVENTS | IORING_ENTER_EXT_ARG | wake;
+  const result = ring.enter(toSubmit, 1, flags, arg, ring.wait.size);
+  if (result < 0 && result !== -ETIME && result !== -EINTR && result !== -EAGAIN && result !== -EBUSY) {
+    throw enterError(-result);
+  }
+}

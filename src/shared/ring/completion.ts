@@ -1,0 +1,206 @@
+import {
+  IORING_CQE_F_32,
+  IORING_CQE_F_MORE,
+  IORING_CQE_F_SKIP,
+  IORING_SETUP_CQE_MIXED,
+  IORING_SETUP_CQE32,
+} from "../abi/index.ts";
+import { Cqe, userDataNumber } from "./cqe.ts";
+import type { RingMemory, RingParams } from "./setup.ts";
+
+// Engines read an imported binding anew each time; a constant of the module's own is folded into the code.
+const F_MORE = IORING_CQE_F_MORE;
+const F_32 = IORING_CQE_F_32;
+const F_SKIP = IORING_CQE_F_SKIP;
+
+/** Stands for a closed ring's memory: as long as the header, all zero, never written. */
+const NO_WORDS = new Int32Array(256);
+
+/** What `drain` calls for each completion. */
+export type CompletionCallback = (userData: number, res: number, flags: number) => void;
+
+/**
+ * The completion queue: reads what the kernel has posted, and tells it what has been read.
+ *
+ * A completion counts as consumed from the moment it is handed out, so a callback may throw, submit, drain further or
+ * close. The head in memory follows in one store a batch, and before every system call.
+ */
+export class CompletionQueue {
+  /** Sequence number of the next completion to read, in slots. */
+  #head = 0;
+  /** The kernel's tail when it was last looked at. */
+  #tail = 0;
+  /** The head as the kernel knows it. */
+  #published = 0;
+  /** How many operations have completed for good, as a 32-bit integer. */
+  finished = 0;
+  #words: Int32Array;
+  readonly #at: {
+    readonly head: number;
+    readonly tail: number;
+    readonly overflow: number;
+    readonly flags: number;
+  };
+  readonly #first: number;
+  readonly #mask: number;
+  /** log2 of a slot's size in words. */
+  readonly #shift: number;
+  readonly #ring32: boolean;
+  /** Flags of completions that are not one slot: none but in rings with mixed sizes. */
+  readonly #odd: number;
+  readonly #cursor = new Cqe();
+
+  constructor(params: RingParams, memory: RingMemory) {
+    this.#words = memory.rings;
+    this.#at = params.cqOff;
+    this.#first = params.cqOff.cqes;
+    this.#mask = params.cqEntries - 1;
+    this.#ring32 = (params.flags & IORING_SETUP_CQE32) !== 0;
+    this.#shift = this.#ring32 ? 3 : 2;
+    this.#odd = (params.flags & IORING_SETUP_CQE_MIXED) !== 0 ? F_32 | F_SKIP : 0;
+  }
+
+  /** How many slots hold completions that have not been read. */
+  ready(): number {
+    return (this.load() - this.#head) | 0;
+  }
+
+  /** How many completions the kernel could not post nor keep. */
+  overflow(): number {
+    return this.#words[this.#at.overflow] as number;
+  }
+
+  /** Calls back for every completion that is there now; how many there were. */
+  drain(callback: CompletionCallback): number {
+    const words = this.#words;
+    const first = this.#first;
+    const mask = this.#mask;
+    const shift = this.#shift;
+    const odd = this.#odd;
+    let count = 0;
+    let more = 0;
+    this.load();
+    try {
+      for (let head = this.#head; head !== this.#tail; ) {
+        const at = first + ((head & mask) << shift);
+        const low = words[at] as number;
+        const high = words[at + 1] as number;
+        const res = words[at + 2] as number;
+        const flags = words[at + 3] as number;
+        head = (head + 1) | 0;
+        if ((flags & odd & F_32) !== 0) head = (head + 1) | 0;
+        this.#head = head;
+        if ((flags & odd & F_SKIP) !== 0) continue;
+        if ((flags & F_MORE) !== 0) more++;
+        count++;
+        // Two calls: a value that is now and then no small integer would cost V8 a heap number for every one.
+        if (high === 0 && low >= 0) callback(low, res, flags);
+        else callback(userDataNumber(low, high), res, flags);
+        // Only a callback that drained or closed has moved it; a local spares the others a load that waits for the store.
+        if (this.#head !== head) head = this.#head;
+      }
+    } finally {
+      this.finished = (this.finished + count - more) | 0;
+      this.publish();
+    }
+    return count;
+  }
+
+  /** Copies the words user_data low, user_data high, res, flags of each completion; how many completions. */
+  copy(out: Int32Array): number {
+    const words = this.#words;
+    const room = out.length >> 2;
+    let count = 0;
+    this.load();
+    while (count < room && this.#head !== this.#tail) {
+      const at = this.slot(this.#head);
+      const flags = words[at + 3] as number;
+      this.#head = (this.#head + 1) | 0;
+      if ((flags & this.#odd) !== 0 && this.oddSlot(flags)) continue;
+      if ((flags & F_MORE) === 0) this.finished = (this.finished + 1) | 0;
+      const to = count << 2;
+      out[to] = words[at] as number;
+      out[to + 1] = words[at + 1] as number;
+      out[to + 2] = words[at + 2] as number;
+      out[to + 3] = flags;
+      count++;
+    }
+    this.publish();
+    return count;
+  }
+
+  /** The next completion, copied and not consumed; `null` when there is none. */
+  peek(): Cqe | null {
+    const tail = this.load();
+    while (this.#head !== tail) {
+      const at = this.slot(this.#head);
+      if (((this.#words[at + 3] as number) & this.#odd & F_SKIP) === 0) {
+        return new Cqe().load(this.#words, at, this.#ring32);
+      }
+      this.#head = (this.#head + 1) | 0;
+    }
+    return null;
+  }
+
+  /** Calls back for every completion that is there now without consuming any; how many slots they take. */
+  each(callback: (cqe: Cqe) => void): number {
+    const tail = this.load();
+    let head = this.#head;
+    while (head !== tail) {
+      const at = this.slot(head);
+      const flags = this.#words[at + 3] as number;
+      head = (head + ((flags & this.#odd & F_32) !== 0 ? 2 : 1)) | 0;
+      if ((flags & this.#odd & F_SKIP) !== 0) continue;
+      callback(this.#cursor.load(this.#words, at, this.#ring32));
+      if (this.#tail === this.#head) break;
+    }
+    return (head - this.#head) | 0;
+  }
+
+  /** Consumes slots. Throws a `RangeError` for more than are ready, and for half of a large completion. */
+  advance(slots: number): void {
+    const ready = this.ready();
+    if ((slots | 0) !== slots || slots < 0 || slots > ready) {
+      throw new RangeError(`${slots} completions can not be consumed: ${ready} are ready`);
+    }
+    const end = (this.#head + slots) | 0;
+    while (this.#head !== end) {
+      const flags = this.#words[this.slot(this.#head) + 3] as number;
+      const width = (flags & this.#odd & F_32) !== 0 ? 2 : 1;
+      if (width > ((end - this.#head) | 0)) throw new RangeError("a large completion takes two slots");
+      if ((flags & this.#odd & F_SKIP) === 0 && (flags & F_MORE) === 0) {
+        this.finished = (this.finished + 1) | 0;
+      }
+      this.#head = (this.#head + width) | 0;
+    }
+    this.publish();
+  }
+
+  /** Tells the kernel what has been read. */
+  publish(): void {
+    if (this.#published === this.#head) return;
+    this.#published = this.#head;
+    Atomics.store(this.#words, this.#at.head, this.#head);
+  }
+
+  /** Ends the queue: it is empty from now on, and the memory is let go. */
+  close(): void {
+    this.#words = NO_WORDS;
+    this.#head = this.#tail = this.#published = 0;
+  }
+
+  private load(): number {
+    this.#tail = Atomics.load(this.#words, this.#at.tail);
+    return this.#tail;
+  }
+
+  private slot(head: number): number {
+    return this.#first + ((head & this.#mask) << this.#shift);
+  }
+
+  /** Steps over the second slot of a large completion; true for a filler, which is no completion at all. */
+  private oddSlot(flags: number): boolean {
+    if ((flags & F_32) !== 0) this.#head = (this.#head + 1) | 0;
+    return (flags & F_SKIP) !== 0;
+  }
+}

@@ -1,0 +1,133 @@
+import { runtime } from "#runtime";
+import * as abi from "../abi/index.ts";
+import { type UringError, UringUnavailableError } from "../errors.ts";
+import { errnoError, kernelRelease } from "./errno.ts";
+
+const EPERM = 1;
+const ENOMEM = 12;
+const EACCES = 13;
+const EEXIST = 17;
+const EINVAL = 22;
+const ENFILE = 23;
+const EMFILE = 24;
+const ENOSYS = 38;
+const EBADR = 53;
+const EBADFD = 77;
+const EOWNERDEAD = 130;
+
+/** Setup flags that came after the kernel floor, with the release that brought them. */
+const FLAG_KERNELS: readonly (readonly [name: string, flag: number, kernel: string])[] = [
+  ["IORING_SETUP_SUBMIT_ALL", abi.IORING_SETUP_SUBMIT_ALL, "5.18"],
+  ["IORING_SETUP_COOP_TASKRUN", abi.IORING_SETUP_COOP_TASKRUN, "5.19"],
+  ["IORING_SETUP_TASKRUN_FLAG", abi.IORING_SETUP_TASKRUN_FLAG, "5.19"],
+  ["IORING_SETUP_SQE128", abi.IORING_SETUP_SQE128, "5.19"],
+  ["IORING_SETUP_CQE32", abi.IORING_SETUP_CQE32, "5.19"],
+  ["IORING_SETUP_SINGLE_ISSUER", abi.IORING_SETUP_SINGLE_ISSUER, "6.0"],
+  ["IORING_SETUP_DEFER_TASKRUN", abi.IORING_SETUP_DEFER_TASKRUN, "6.1"],
+  ["IORING_SETUP_NO_MMAP", abi.IORING_SETUP_NO_MMAP, "6.5"],
+  ["IORING_SETUP_REGISTERED_FD_ONLY", abi.IORING_SETUP_REGISTERED_FD_ONLY, "6.5"],
+  ["IORING_SETUP_NO_SQARRAY", abi.IORING_SETUP_NO_SQARRAY, "6.6"],
+  ["IORING_SETUP_HYBRID_IOPOLL", abi.IORING_SETUP_HYBRID_IOPOLL, "6.13"],
+  ["IORING_SETUP_CQE_MIXED", abi.IORING_SETUP_CQE_MIXED, "6.18"],
+  ["IORING_SETUP_SQE_MIXED", abi.IORING_SETUP_SQE_MIXED, "6.19"],
+  ["IORING_SETUP_SQ_REWIND", abi.IORING_SETUP_SQ_REWIND, "7.0"],
+];
+
+/**
+ * The error for a ring that could not be set up, with the cause as far as it can be told.
+ *
+ * @param flags the flags the caller asked for
+ * @param step what failed: the setup itself, mapping its memory, or finding huge pages for it
+ */
+export function setupError(
+  errno: number,
+  flags: number,
+  step: "setup" | "mmap" | "huge" = "setup",
+): UringError | UringUnavailableError {
+  if (step === "setup") {
+    const unavailable = blocked(errno);
+    if (unavailable !== undefined) return unavailable;
+  }
+  const syscall = step === "setup" ? "io_uring_setup" : "mmap";
+  return errnoError(errno, syscall, { hint: step === "huge" ? HUGE_HINT : setupHint(errno, flags) });
+}
+
+const HUGE_HINT =
+  "There are not enough free huge pages of 2 MiB: `sysctl vm.nr_hugepages` sets how many the system keeps; " +
+  "or leave the option memory out";
+
+/** Tells a kernel without io_uring from one where it is switched off or filtered. `undefined` for other failures. */
+export function blocked(errno: number): UringUnavailableError | undefined {
+  if (errno !== ENOSYS && errno !== EPERM && errno !== EACCES) return undefined;
+  const cause = errnoError(errno, "io_uring_setup");
+  const release = kernelRelease();
+  const disabled = runtime.load().sysctlDisabled();
+  if (errno === EPERM && (disabled === 1 || disabled === 2)) {
+    return new UringUnavailableError(
+      "sysctl",
+      `the sysctl kernel.io_uring_disabled is ${disabled}`,
+      disabled === 2
+        ? "It is off for every process: an administrator can run `sysctl kernel.io_uring_disabled=0`."
+        : "It is off for processes without CAP_SYS_ADMIN outside the group of `sysctl kernel.io_uring_group`: an " +
+            "administrator can add the user to that group or run `sysctl kernel.io_uring_disabled=0`.",
+      cause,
+    );
+  }
+  if (errno === ENOSYS && older(release, 5, 1)) {
+    return new UringUnavailableError(
+      "kernel",
+      `this kernel, ${release}, is older than io_uring`,
+      "Linux 5.11 is the least that works, 6.1 the least that works well.",
+      cause,
+    );
+  }
+  return new UringUnavailableError(
+    "seccomp",
+    `the call is refused with ${cause.code} although the kernel, ${release}, has it: a seccomp filter or security ` +
+      "module forbids it",
+    "Containers do so by default: start with `docker run --security-opt seccomp=unconfined`, or better with a profile " +
+      "that allows io_uring_setup, io_uring_enter and io_uring_register.",
+    cause,
+  );
+}
+
+function setupHint(errno: number, flags: number): string | undefined {
+  if (errno === ENOMEM) {
+    return (
+      "A ring's memory counts against the user's limit of locked memory (`ulimit -l`): raise it, close rings, or ask for " +
+      "fewer entries"
+    );
+  }
+  if (errno === EMFILE) return "The process has no file descriptor left: close some, or raise `ulimit -n`";
+  if (errno === ENFILE) return "The system has no file left: `sysctl fs.file-max`";
+  if (errno === EINVAL) {
+    const release = kernelRelease();
+    const newer = FLAG_KERNELS.filter(([, flag, kernel]) => {
+      const [major, minor] = kernel.split(".").map(Number) as [number, number];
+      return (flags & flag) !== 0 && older(release, major, minor);
+    });
+    if (newer.length > 0) {
+      return `This kernel is ${release}: ${newer.map(([name, , kernel]) => `${name} came with Linux ${kernel}`).join(", ")}`;
+    }
+    return `Kernel ${release} refuses this set of flags, 0x${flags.toString(16)}; a newer one may take it`;
+  }
+  return undefined;
+}
+
+/** The error for an `io_uring_enter(2)` that failed in a way no caller can go on from. */
+export function enterError(errno: number): UringError {
+  const hints: Record<number, string> = {
+    [EEXIST]: "A ring with IORING_SETUP_SINGLE_ISSUER belongs to the thread that created or enabled it",
+    [EBADFD]: "The ring is disabled: enable it with enableRings()",
+    [EBADR]: "Completions were lost: the system had no memory to keep those that did not fit into the queue",
+    [EOWNERDEAD]: "The kernel's poller thread of this ring has died",
+    [ENOMEM]: "The kernel had no memory for the requests",
+  };
+  return errnoError(errno, "io_uring_enter", { hint: hints[errno] });
+}
+
+/** Whether a kernel release such as "6.1.0-13-amd64" comes before a version. */
+export function older(release: string, major: number, minor: number): boolean {
+  const [has = 0, hasMinor = 0] = release.split(/[.-]/).map(Number);
+  return has < major || (has === major && hasMinor < minor);
+}

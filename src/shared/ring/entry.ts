@@ -1,0 +1,397 @@
+import { IOSQE_BUFFER_SELECT, IOSQE_CQE_SKIP_SUCCESS, IOSQE_FIXED_FILE } from "../abi/index.ts";
+import { Direct, type Target } from "./direct.ts";
+import { Pinned, type Struct } from "./pinned.ts";
+import { viewAddress } from "./view.ts";
+
+/**
+ * Memory that an operation reads or writes: the library's own, a view of the caller's, or a raw address.
+ *
+ * A view is taken by reference: its bytes must neither be transferred nor detached before the operation's last completion
+ * has been read. The ring itself keeps the view reachable until then. A raw address is the caller's to answer for.
+ */
+export type Mem = Pinned | Uint8Array | number | bigint;
+
+/** A 64-bit argument: exact as a `number` up to 2^53 either way, over the full range as a `bigint`. */
+export type Int64 = number | bigint;
+
+/** What an entry needs of the queue it belongs to. */
+export interface EntryOwner {
+  /** Sequence number of the first entry that the kernel has not been shown. */
+  readonly published: number;
+  /** Sequence number of the next entry to hand out. */
+  readonly tail: number;
+  /** What makes a slot of a sequence number. */
+  readonly mask: number;
+  /** Whether any entry asked for no completion on success. */
+  skipped: boolean;
+  /** Keeps memory reachable until the kernel is done with it. */
+  hold(memory: object): void;
+  /** Keeps memory reachable until the ring is closed. */
+  holdForGood(memory: object): void;
+  /** The error for using an entry that is no longer the caller's. */
+  stale(): Error;
+}
+
+// Places in an entry, as indices of 32-bit words.
+const OFF = 2;
+const ADDR = 4;
+const LEN = 6;
+const OP_FLAGS = 7;
+const USER_DATA = 8;
+const BUF_INDEX = 10;
+const FILE_INDEX = 11;
+const ADDR3 = 12;
+
+const FIXED_FILE = IOSQE_FIXED_FILE << 8;
+const TWO_32 = 4294967296;
+
+/**
+ * One entry of the submission queue: a cursor on its 64 (or 128) bytes of shared memory, with what every family of prep
+ * helpers builds on.
+ *
+ * Written for speed: plain stores of 32-bit words, no BigInt unless the caller gives one, no allocation. An entry belongs
+ * to the caller from `getSqe()` to `submit()`; its methods throw afterwards, since the kernel may be reading.
+ */
+export class Entry {
+  readonly #owner: EntryOwner;
+  readonly #words: Int32Array;
+  readonly #doubles: Float64Array;
+  readonly #slot: number;
+  /** log2 of an entry's size in words. */
+  readonly #shift: number;
+
+  /**
+   * Small and never written again: at a thousand entries in flight, the cursors compete with the entries for the cache.
+   *
+   * @internal
+   */
+  constructor(owner: EntryOwner, words: Int32Array, doubles: Float64Array, slot: number, shift: number) {
+    this.#owner = owner;
+    this.#words = words;
+    this.#doubles = doubles;
+    this.#slot = slot;
+    this.#shift = shift;
+  }
+
+  /**
+   * Sets the entry's `IOSQE_*` flags, replacing those it has.
+   *
+   * @param flags `IOSQE_IO_LINK` and its like, or-ed. `IOSQE_FIXED_FILE` is set by passing a `Direct` to the prep helper.
+   * See io_uring_sqe_set_flags(3).
+   */
+  setFlags(flags: number): this {
+    checkBits(flags, 8, "flags");
+    const at = this.mine();
+    if ((flags & IOSQE_CQE_SKIP_SUCCESS) !== 0) this.#owner.skipped = true;
+    this.#words[at] = (this.#words[at]! & ~0xff00) | (flags << 8);
+    return this;
+  }
+
+  /** Adds `IOSQE_*` flags to those the entry has: what a prep helper has set stays. */
+  addFlags(flags: number): this {
+    checkBits(flags, 8, "flags");
+    return this.setFlags(((this.#words[this.mine()]! >>> 8) & 0xff) | flags);
+  }
+
+  /**
+   * Sets the value that the operation's completions will carry as `userData`.
+   *
+   * @param value a `number` (whole, up to 2^53 either way) or a `bigint` (any 64 bits). Below 2^31 costs least.
+   * See io_uring_sqe_set_data64(3).
+   */
+  setData64(value: Int64): this {
+    const at = this.mine();
+    if (typeof value === "number" && (value | 0) === value && value >= 0) {
+      this.#words[at + USER_DATA] = value;
+      this.#words[at + USER_DATA + 1] = 0;
+    } else {
+      this.put64(at + USER_DATA, value);
+    }
+    return this;
+  }
+
+  /**
+   * Lets the kernel pick the operation's buffer from a group at the time it needs one, and sets `IOSQE_BUFFER_SELECT`.
+   *
+   * @param group the buffer group, 0 to 65535. See io_uring_sqe_set_buf_group(3).
+   */
+  setBufferGroup(group: number): this {
+    this.low16(BUF_INDEX, group, "group");
+    return this.addFlags(IOSQE_BUFFER_SELECT);
+  }
+
+  /** Sets the registered buffer's index, for operations that take `IORING_RECVSEND_FIXED_BUF` or `IORING_URING_CMD_FIXED`. */
+  setBufferIndex(index: number): this {
+    return this.low16(BUF_INDEX, index, "index");
+  }
+
+  /**
+   * Runs the operation under registered credentials.
+   *
+   * @param id what registering the personality returned. See io_uring_register_personality(3).
+   */
+  setPersonality(id: number): this {
+    checkBits(id, 16, "personality");
+    const at = this.mine() + BUF_INDEX;
+    this.#words[at] = (this.#words[at]! & 0xffff) | (id << 16);
+    return this;
+  }
+
+  /**
+   * Sets the 16-bit field whose meaning depends on the operation: I/O priority for reads and writes,
+   * `IORING_RECVSEND_*` and `IORING_ACCEPT_*` flags for sockets. See io_uring_enter(2), `ioprio`.
+   */
+  setIoprio(value: number): this {
+    checkBits(value, 16, "ioprio");
+    const at = this.mine();
+    this.#words[at] = (this.#words[at]! & 0xffff) | (value << 16);
+    return this;
+  }
+
+  /** A copy of the entry's 64 bytes, 128 on rings with large entries. */
+  toBytes(): Uint8Array {
+    const at = this.mine();
+    return new Uint8Array(new Int32Array(this.#words.subarray(at, at + (1 << this.#shift))).buffer);
+  }
+
+  /**
+   * Index of the entry's first word, once it is sure that the entry is still the caller's.
+   *
+   * @throws Error when it has been submitted, or the ring is closed
+   */
+  protected mine(): number {
+    const owner = this.#owner;
+    if (((this.#slot - owner.published) & owner.mask) >= ((owner.tail - owner.published) | 0))
+      throw owner.stale();
+    return this.#slot << this.#shift;
+  }
+
+  /** The opcode that the last helper has written; a cleared entry's is that of a NOP. */
+  protected opcode(): number {
+    return this.#words[this.mine()]! & 0xff;
+  }
+
+  /**
+   * What helpers start with, as liburing's `io_uring_prep_rw`: opcode, target, offset, address and length. Flags and
+   * the other fields stay as they are. All is checked before anything is written: half of one operation on top of
+   * another would be neither.
+   */
+  protected rw(opcode: number, target: Target, address: Int64, length: number, offset: Int64): this {
+    if (length >>> 0 !== length) checkWord(length, "length");
+    if (typeof offset !== "number" || offset >>> 0 !== offset) check64(offset);
+    if (typeof address !== "number" || !(address >= 0) || !Number.isSafeInteger(address)) check64(address);
+    const at = this.start(opcode, target);
+    const words = this.#words;
+    words[at + OFF] = low(offset);
+    words[at + OFF + 1] = high(offset);
+    words[at + ADDR] = low(address);
+    words[at + ADDR + 1] = high(address);
+    words[at + LEN] = length;
+    return this;
+  }
+
+  /** As `rw` for operations on a target alone: offset, address and length are zero. */
+  protected plain(opcode: number, target: Target): this {
+    const at = this.start(opcode, target);
+    const doubles = this.#doubles;
+    doubles[(at + OFF) >> 1] = 0;
+    doubles[(at + ADDR) >> 1] = 0;
+    this.#words[at + LEN] = 0;
+    return this;
+  }
+
+  protected start(opcode: number, target: Target): number {
+    const at = this.mine();
+    const words = this.#words;
+    const first = (words[at]! & ~0xff) | opcode;
+    if (typeof target === "number" && (target | 0) === target) {
+      words[at + 1] = target;
+      words[at] = first;
+    } else {
+      words[at + 1] = slotOf(target);
+      words[at] = first | FIXED_FILE;
+    }
+    return at;
+  }
+
+  /** Sets the 4-byte field of flags whose name depends on the operation (`rw_flags`, `msg_flags` …). */
+  protected opFlags(flags: number): this {
+    return this.word(OP_FLAGS, flags, "flags");
+  }
+
+  /** Sets `file_index` (also `splice_fd_in`, `optlen`) to a value as it is. */
+  protected fileIndex(value: number): this {
+    return this.word(FILE_INDEX, value, "file index");
+  }
+
+  /** Sets `file_index` to a slot the way the kernel counts: plus one, all ones meaning any free slot. */
+  protected fileSlot(slot: number | Direct): this {
+    const index = slot instanceof Direct ? slot.slot : slot;
+    checkWord(index, "slot");
+    return this.word(FILE_INDEX, index >>> 0 === 0xffffffff ? index : (index + 1) | 0, "slot");
+  }
+
+  /** Or-s bits into the 16-bit `ioprio` field. */
+  protected addIoprio(bits: number): this {
+    const at = this.mine();
+    this.#words[at] = this.#words[at]! | (bits << 16);
+    return this;
+  }
+
+  /** Sets `addr3` (also `optval`, `attr_ptr`). */
+  protected addr3(value: Int64): this {
+    this.put64(this.mine() + ADDR3, value);
+    return this;
+  }
+
+  /** Sets `off` (also `addr2`) alone. */
+  protected off(value: Int64): this {
+    this.put64(this.mine() + OFF, value);
+    return this;
+  }
+
+  /** Sets `addr` alone as two 32-bit fields: a socket command's level and option name. */
+  protected levelAndName(level: number, name: number): this {
+    this.word(ADDR, level, "level");
+    return this.word(ADDR + 1, name, "option name");
+  }
+
+  /** Sets the low 16 bits at the start of `addr_len`'s word. */
+  protected addrLen(length: number): this {
+    return this.low16(FILE_INDEX, length & 0xffff, "address length");
+  }
+
+  /** Sets the registered buffer's index, or the buffer group: the same field, the low 16 bits of an s32 argument. */
+  protected bufIndex(index: number): this {
+    checkWord(index, "buffer index");
+    return this.low16(BUF_INDEX, index & 0xffff, "buffer index");
+  }
+
+  /** Sets one 32-bit word. */
+  protected word(index: number, value: number, what: string): this {
+    checkWord(value, what);
+    this.#words[this.mine() + index] = value;
+    return this;
+  }
+
+  /** Sets the low half of a word. */
+  protected low16(index: number, value: number, what: string): this {
+    checkBits(value, 16, what);
+    const at = this.mine() + index;
+    this.#words[at] = (this.#words[at]! & ~0xffff) | value;
+    return this;
+  }
+
+  /**
+   * The address of memory the operation works on.
+   *
+   * @param length how many bytes of it the kernel may touch
+   * @throws RangeError when that is more than there are; TypeError for a view that can not be held still
+   */
+  protected data(mem: Mem, length: number): Int64 {
+    if (mem instanceof Pinned) {
+      if (!(length >= 0 && length <= mem.byteLength)) throw beyond(length, mem.byteLength);
+      return mem.address;
+    }
+    return this.foreign(mem, length, false);
+  }
+
+  /** As `data`, for memory the kernel keeps after the operation's completion: provided buffers. */
+  protected dataForGood(mem: Mem, length: number): Int64 {
+    if (mem instanceof Pinned) {
+      if (!(length >= 0 && length <= mem.byteLength)) throw beyond(length, mem.byteLength);
+      return mem.address;
+    }
+    return this.foreign(mem, length, true);
+  }
+
+  /** The address of a NUL-terminated string. */
+  protected path(mem: Mem): Int64 {
+    if (mem instanceof Pinned || mem instanceof Uint8Array) {
+      const bytes = mem instanceof Pinned ? mem.bytes : mem;
+      if (!bytes.includes(0)) throw new TypeError("a path needs a NUL at its end: use cstring()");
+    }
+    return this.data(mem, 0);
+  }
+
+  /** The address of a struct that holds addresses: the library's, or a raw one. Never a view: its bytes could be anything. */
+  protected struct<T extends Struct>(
+    value: T | number | bigint,
+    kind: abstract new (...args: never[]) => T,
+  ): Int64 {
+    if (value instanceof kind) {
+      // It points to memory of the caller's in turn, which lives as long as the struct does.
+      this.#owner.hold(value);
+      return value.address;
+    }
+    if (typeof value === "number" || typeof value === "bigint") return value;
+    throw new TypeError(`${kind.name} or a raw address is needed, not ${describe(value)}`);
+  }
+
+  protected foreign(mem: Mem, length: number, forGood: boolean): Int64 {
+    if (typeof mem === "number" || typeof mem === "bigint") return mem;
+    const view = mem as Uint8Array;
+    const address = viewAddress(view);
+    if (!(length >= 0 && length <= view.byteLength)) throw beyond(length, view.byteLength);
+    if (forGood) this.#owner.holdForGood(view.buffer);
+    else this.#owner.hold(view.buffer);
+    return address;
+  }
+
+  protected put64(at: number, value: Int64): void {
+    check64(value);
+    this.#words[at] = low(value);
+    this.#words[at + 1] = high(value);
+  }
+}
+
+/** The low word of 64 bits. A typed array takes a number modulo 2^32 by itself. */
+function low(value: Int64): number {
+  return typeof value === "number" ? value : Number(BigInt.asIntN(32, value));
+}
+
+/** The high word of 64 bits. */
+function high(value: Int64): number {
+  return typeof value === "number" ? Math.floor(value / TWO_32) : Number(BigInt.asIntN(32, value >> 32n));
+}
+
+function slotOf(target: unknown): number {
+  if (target instanceof Direct) return target.slot;
+  if (typeof target === "number") throw notBits(target, 32, "fd");
+  throw new TypeError(`an fd or a Direct is needed, not ${describe(target)}`);
+}
+
+const TWO_53 = 9007199254740992;
+
+function check64(value: Int64): void {
+  if (typeof value === "bigint") {
+    if (value >= -0x8000000000000000n && value <= 0xffffffffffffffffn) return;
+    throw new RangeError(`${value} does not fit into 64 bits`);
+  }
+  if (typeof value !== "number")
+    throw new TypeError(`a number or a bigint is needed, not ${describe(value)}`);
+  if (Number.isInteger(value) && value >= -TWO_53 && value <= TWO_53) return;
+  throw new RangeError(`${value} is not a whole number within 2^53: give larger values as a bigint`);
+}
+
+function checkWord(value: number, what: string): void {
+  if ((value | 0) !== value && value >>> 0 !== value) throw notBits(value, 32, what);
+}
+
+function checkBits(value: number, bits: 8 | 16, what: string): void {
+  if (!(value >>> 0 === value && value < 2 ** bits)) throw notBits(value, bits, what);
+}
+
+function notBits(value: unknown, bits: number, what: string): Error {
+  if (typeof value !== "number") return new TypeError(`${what} must be a number, not ${describe(value)}`);
+  return new RangeError(`${what} must be a whole number of ${bits} bits, not ${value}`);
+}
+
+function beyond(length: number, byteLength: number): RangeError {
+  return new RangeError(`${length} bytes are more than the ${byteLength} of the memory given`);
+}
+
+function describe(value: unknown): string {
+  if (value === null) return "null";
+  return typeof value === "object" ? (value.constructor?.name ?? "an object") : typeof value;
+}

@@ -1,0 +1,39 @@
+/** The views of every ring that is open or was closed too early, so that a ring dropped without close keeps them. */
+const registry = new Set<HeldViews>();
+
+/**
+ * Views of callers that the kernel may still read or write: they must not be collected.
+ *
+ * Which completion ends the use of which view only the caller knows, whose the `user_data` is. So all are kept until no
+ * operation is in flight, or the ring is closed.
+ */
+export class HeldViews {
+  #used = new Set<object>();
+  readonly #provided = new Set<object>();
+
+  constructor() {
+    registry.add(this);
+  }
+
+  /** Keeps memory, a view's buffer or a struct that points to some, until `releaseIdle`. */
+  hold(memory: object): void {
+    this.#used.add(memory);
+  }
+
+  /** Keeps memory until `releaseAll`: the kernel may use it for operations to come. */
+  holdForGood(memory: object): void {
+    this.#provided.add(memory);
+  }
+
+  /** Lets go of what operations used: none is in flight. */
+  releaseIdle(): void {
+    if (this.#used.size > 0) this.#used.clear();
+  }
+
+  /** Lets go of everything: the kernel is done with the ring. */
+  releaseAll(): void {
+    registry.delete(this);
+    this.#used.clear();
+    this.#provided.clear();
+  }
+}

@@ -1,0 +1,211 @@
+import { runtime } from "#runtime";
+import { Arena, type Block } from "./arena.ts";
+import { errnoError } from "./errno.ts";
+
+const HUGE_PAGE = 2 * 1024 * 1024;
+const MAX_BYTES = 2 ** 31;
+
+const dataArena = new Arena();
+/**
+ * Structs that hold addresses live apart from data: a write that the kernel makes late, into data memory that has been
+ * given back, can then never turn into an address that the kernel follows.
+ */
+const structArena = new Arena();
+
+/** What several slices share: whether the memory is still theirs. */
+interface Storage {
+  live: boolean;
+  readonly release: () => void;
+}
+
+/**
+ * Memory that the kernel can be given: it has one address for life, is never moved or collected, and knows its address
+ * so that an operation on it looks nothing up. Made by {@link alloc}.
+ *
+ * Memory that is dropped without `[Symbol.dispose]()` is never reused. Dispose it only after the last completion of every
+ * operation on it: from then on `alloc` may hand it out again.
+ */
+export class Pinned {
+  readonly #storage: Storage;
+  readonly #address: number;
+  readonly #bytes: Uint8Array;
+
+  /** @internal */
+  constructor(storage: Storage, address: number, bytes: Uint8Array) {
+    this.#storage = storage;
+    this.#address = address;
+    this.#bytes = bytes;
+  }
+
+  /** The address of the first byte. Throws a `TypeError` once the memory is disposed of. */
+  get address(): number {
+    if (!this.#storage.live) throw disposed();
+    return this.#address;
+  }
+
+  /** How many bytes there are. */
+  get byteLength(): number {
+    return this.#bytes.length;
+  }
+
+  /** The memory itself. Throws a `TypeError` once it is disposed of; views taken before must not be used any more. */
+  get bytes(): Uint8Array {
+    if (!this.#storage.live) throw disposed();
+    return this.#bytes;
+  }
+
+  /**
+   * A part of this memory, sharing its bytes and its lifetime.
+   *
+   * @param offset first byte of the part
+   * @param length how many bytes, by default all that follow
+   */
+  slice(offset: number, length: number = this.byteLength - offset): Pinned {
+    if (!(Number.isInteger(offset) && Number.isInteger(length) && offset >= 0 && length >= 0)) {
+      throw new RangeError(`a slice needs whole numbers >= 0, not offset ${offset} and length ${length}`);
+    }
+    if (offset + length > this.byteLength) {
+      throw new RangeError(
+        `bytes ${offset} to ${offset + length} are not within the memory's ${this.byteLength}`,
+      );
+    }
+    return new Pinned(this.#storage, this.address + offset, this.#bytes.subarray(offset, offset + length));
+  }
+
+  /** Gives the memory, all slices of it included, back for reuse. Does nothing the second time. */
+  [Symbol.dispose](): void {
+    if (!this.#storage.live) return;
+    this.#storage.live = false;
+    this.#storage.release();
+  }
+}
+
+function disposed(): TypeError {
+  return new TypeError("this memory has been disposed of");
+}
+
+/**
+ * Allocates memory that the kernel can be given, zeroed; aligned to 64 bytes, from 4096 bytes on to 4096 (enough for
+ * O_DIRECT on most disks), from 64 KiB on to 64 KiB.
+ *
+ * @param bytes how many, 1 to 2^31
+ * @param options `huge: true` takes whole 2 MiB huge pages from the kernel's pool (`sysctl vm.nr_hugepages`)
+ * @returns the memory, the caller's until it is disposed of
+ * @throws RangeError for a size that can not be; UringError ENOMEM where there is not so much
+ *
+ * @example
+ * ```ts
+ * import { alloc } from "uring";
+ *
+ * using buffer = alloc(4096);
+ * buffer.bytes.set([1, 2, 3]);
+ * console.log(buffer.byteLength, buffer.address % 4096); // 4096 0
+ * ```
+ */
+export function alloc(bytes: number, options: { huge?: boolean } = {}): Pinned {
+  checkSize(bytes);
+  if (options.huge === true) return allocHuge(bytes);
+  return pin(dataArena, dataArena.take(bytes), bytes);
+}
+
+/**
+ * A string as the kernel reads it: UTF-8 with a NUL at its end, as paths and names of extended attributes are given.
+ *
+ * @throws TypeError for a string that holds a NUL itself: the kernel would stop there, at another path
+ */
+export function cstring(text: string): Pinned {
+  if (typeof text !== "string") throw new TypeError(`a string is needed, not ${typeof text}`);
+  if (text.includes("\0"))
+    throw new TypeError(`the string ${JSON.stringify(text)} holds a NUL, where the kernel would end it`);
+  const utf8 = new TextEncoder().encode(text);
+  const pinned = alloc(utf8.length + 1);
+  pinned.bytes.set(utf8);
+  return pinned;
+}
+
+/**
+ * A C struct that holds addresses the kernel will follow. Its bytes are the library's own, so that no stray write can
+ * make an address of them.
+ */
+export abstract class Struct {
+  readonly #block: Block;
+  readonly #byteLength: number;
+  #live = true;
+
+  /** @internal */
+  protected constructor(byteLength: number) {
+    checkSize(byteLength);
+    this.#block = structArena.take(byteLength);
+    this.#byteLength = byteLength;
+  }
+
+  /** The struct's address. Throws a `TypeError` once it is disposed of. */
+  get address(): number {
+    if (!this.#live) throw disposed();
+    return this.#block.address;
+  }
+
+  /** The struct's size. */
+  get byteLength(): number {
+    return this.#byteLength;
+  }
+
+  /** The struct's memory, for its encoder. */
+  protected dataView(): DataView {
+    if (!this.#live) throw disposed();
+    return new DataView(this.#block.buffer, this.#block.offset, this.#byteLength);
+  }
+
+  /** Gives the struct's memory back for reuse, once every operation that was given it has completed. */
+  [Symbol.dispose](): void {
+    if (!this.#live) return;
+    this.#live = false;
+    structArena.give(this.#block);
+  }
+}
+
+/** The library's own memory for arguments that hold addresses. */
+export function allocInternal(bytes: number): Pinned {
+  return pin(structArena, structArena.take(bytes), bytes);
+}
+
+function pin(arena: Arena, block: Block, bytes: number): Pinned {
+  const storage = { live: true, release: () => arena.give(block) };
+  return new Pinned(storage, block.address, new Uint8Array(block.buffer, block.offset, bytes));
+}
+
+/** Huge pages are mapped for good: like all of this memory they are never given back while the process lives. */
+const freeHuge = new Map<number, Pinned[]>();
+
+function allocHuge(bytes: number): Pinned {
+  const length = Math.ceil(bytes / HUGE_PAGE) * HUGE_PAGE;
+  let whole = freeHuge.get(length)?.pop();
+  if (whole === undefined) {
+    const shim = runtime.load();
+    const address = shim.map(-1, length, 0);
+    if (address < 0) {
+      throw errnoError(-address, "mmap", {
+        hint: `${length / HUGE_PAGE} free huge pages are needed: \`sysctl vm.nr_hugepages\` sets how many the system keeps`,
+      });
+    }
+    whole = new Pinned(
+      { live: true, release: () => {} },
+      address,
+      new Uint8Array(shim.view(address, length)),
+    );
+  }
+  const memory = whole;
+  memory.bytes.fill(0);
+  const release = () => {
+    const list = freeHuge.get(length);
+    if (list === undefined) freeHuge.set(length, [memory]);
+    else list.push(memory);
+  };
+  return new Pinned({ live: true, release }, memory.address, memory.bytes.subarray(0, bytes));
+}
+
+function checkSize(bytes: number): void {
+  if (!Number.isInteger(bytes) || bytes < 1 || bytes > MAX_BYTES) {
+    throw new RangeError(`a size of 1 to ${MAX_BYTES} bytes is needed, not ${bytes}`);
+  }
+}
