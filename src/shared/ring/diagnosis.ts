@@ -73,7 +73,7 @@ export function blocked(errno: number): UringUnavailableError | undefined {
       cause,
     );
   }
-  if (errno === ENOSYS && older(release, 5, 1)) {
+  if (errno === ENOSYS && older(release, "5.1")) {
     return new UringUnavailableError(
       "kernel",
       `this kernel, ${release}, is older than io_uring`,
@@ -103,8 +103,7 @@ function setupHint(errno: number, flags: number): string | undefined {
   if (errno === EINVAL) {
     const release = kernelRelease();
     const newer = FLAG_KERNELS.filter(([, flag, kernel]) => {
-      const [major, minor] = kernel.split(".").map(Number) as [number, number];
-      return (flags & flag) !== 0 && older(release, major, minor);
+      return (flags & flag) !== 0 && older(release, kernel);
     });
     if (newer.length > 0) {
       return `This kernel is ${release}: ${newer.map(([name, , kernel]) => `${name} came with Linux ${kernel}`).join(", ")}`;
@@ -126,8 +125,60 @@ export function enterError(errno: number): UringError {
   return errnoError(errno, "io_uring_enter", { hint: hints[errno] });
 }
 
+/** Registration calls that came after the kernel floor, with the release that brought them. */
+const REGISTER_KERNELS: Readonly<Record<number, string>> = {
+  [abi.IORING_REGISTER_FILES2]: "5.13",
+  [abi.IORING_REGISTER_FILES_UPDATE2]: "5.13",
+  [abi.IORING_REGISTER_BUFFERS2]: "5.13",
+  [abi.IORING_REGISTER_BUFFERS_UPDATE]: "5.13",
+  [abi.IORING_REGISTER_IOWQ_AFF]: "5.14",
+  [abi.IORING_UNREGISTER_IOWQ_AFF]: "5.14",
+  [abi.IORING_REGISTER_IOWQ_MAX_WORKERS]: "5.15",
+  [abi.IORING_REGISTER_RING_FDS]: "5.18",
+  [abi.IORING_UNREGISTER_RING_FDS]: "5.18",
+  [abi.IORING_REGISTER_PBUF_RING]: "5.19",
+  [abi.IORING_UNREGISTER_PBUF_RING]: "5.19",
+  [abi.IORING_REGISTER_SYNC_CANCEL]: "6.0",
+  [abi.IORING_REGISTER_FILE_ALLOC_RANGE]: "6.0",
+  [abi.IORING_REGISTER_PBUF_STATUS]: "6.8",
+  [abi.IORING_REGISTER_NAPI]: "6.9",
+  [abi.IORING_UNREGISTER_NAPI]: "6.9",
+  [abi.IORING_REGISTER_CLOCK]: "6.12",
+  [abi.IORING_REGISTER_CLONE_BUFFERS]: "6.12",
+  [abi.IORING_REGISTER_SEND_MSG_RING]: "6.13",
+  [abi.IORING_REGISTER_RESIZE_RINGS]: "6.13",
+  [abi.IORING_REGISTER_MEM_REGION]: "6.13",
+  [abi.IORING_REGISTER_ZCRX_IFQ]: "6.15",
+  [abi.IORING_REGISTER_QUERY]: "6.18",
+  [abi.IORING_REGISTER_ZCRX_CTRL]: "6.19",
+  [abi.IORING_REGISTER_BPF_FILTER]: "7.0",
+};
+
+/**
+ * The error for an `io_uring_register(2)` that failed.
+ *
+ * @param hint what the caller knows of the likely cause
+ */
+export function registerError(errno: number, opcode: number, hint?: string): UringError {
+  const kernel = REGISTER_KERNELS[opcode];
+  const release = kernelRelease();
+  if (errno === EINVAL && kernel !== undefined && older(release, kernel)) {
+    return errnoError(errno, "io_uring_register", {
+      hint: `This registration came with Linux ${kernel}, and this kernel is ${release}`,
+    });
+  }
+  const hints: Record<number, string> = {
+    [EEXIST]: "A ring with IORING_SETUP_SINGLE_ISSUER belongs to the thread that created or enabled it",
+    [ENOMEM]:
+      "Registered memory counts against the user's limit of locked memory (`ulimit -l`): raise it or register less",
+    [EACCES]: "The ring's restrictions do not allow this registration",
+  };
+  return errnoError(errno, "io_uring_register", { hint: hint ?? hints[errno] });
+}
+
 /** Whether a kernel release such as "6.1.0-13-amd64" comes before a version. */
-export function older(release: string, major: number, minor: number): boolean {
+export function older(release: string, version: string): boolean {
   const [has = 0, hasMinor = 0] = release.split(/[.-]/).map(Number);
+  const [major = 0, minor = 0] = version.split(".").map(Number);
   return has < major || (has === major && hasMinor < minor);
 }

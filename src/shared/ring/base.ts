@@ -1,0 +1,509 @@
+import { runtime } from "#runtime";
+import {
+  IORING_ENTER_EXT_ARG,
+  IORING_ENTER_GETEVENTS,
+  IORING_ENTER_REGISTERED_RING,
+  IORING_ENTER_SQ_WAIT,
+  IORING_ENTER_SQ_WAKEUP,
+  IORING_REGISTER_ENABLE_RINGS,
+  IORING_REGISTER_RING_FDS,
+  IORING_REGISTER_USE_REGISTERED_RING,
+  IORING_SETUP_IOPOLL,
+  IORING_SETUP_R_DISABLED,
+  IORING_SETUP_REGISTERED_FD_ONLY,
+  IORING_SETUP_SQPOLL,
+  IORING_SQ_CQ_OVERFLOW,
+  IORING_SQ_NEED_WAKEUP,
+  IORING_SQ_TASKRUN,
+  IORING_UNREGISTER_RING_FDS,
+  io_uring_rsrc_update,
+} from "../abi/index.ts";
+import type { Shim } from "../runtime.ts";
+import { quiesce } from "./close.ts";
+import { type CompletionCallback, CompletionQueue } from "./completion.ts";
+import type { Cqe } from "./cqe.ts";
+import { enterError, registerError } from "./diagnosis.ts";
+import { HeldViews } from "./held.ts";
+import { checkOptions, type RingMemoryKind, type RingOptions } from "./options.ts";
+import { allocInternal } from "./pinned.ts";
+import { type Probe, probeRing } from "./probe.ts";
+import { RingSetup, setupRing } from "./setup.ts";
+import type { Sqe } from "./sqe.ts";
+import { SubmissionQueue } from "./submission.ts";
+import { adoptSetup, type RingTransfer, transferOf } from "./transfer.ts";
+import { WaitArgument, type WaitOptions } from "./wait.ts";
+
+const EINTR = 4;
+const EAGAIN = 11;
+const EBUSY = 16;
+const ETIME = 62;
+
+const CQ_NEEDS_ENTER = IORING_SQ_CQ_OVERFLOW | IORING_SQ_TASKRUN;
+
+/** What became of a ring that was closed. */
+export interface CloseResult {
+  /**
+   * 0 when every operation has ended. Otherwise how many may still be running, at least 1: the views they were given are
+   * then kept for good, and memory from `alloc` must not be disposed of, since the kernel may still write to it.
+   */
+  readonly leaked: number;
+}
+
+/**
+ * What every ring is: its queues, its life, and the way to the kernel that the families of registration calls build on.
+ */
+export class RingBase {
+  readonly #shim: Shim;
+  readonly #setup: RingSetup;
+  readonly #sq: SubmissionQueue;
+  readonly #cq: CompletionQueue;
+  readonly #held = new HeldViews();
+  readonly #wait = new WaitArgument();
+  readonly #poller: boolean;
+  readonly #iopoll: boolean;
+  /** What `io_uring_enter` takes, an fd or a registered index, and the flag that says which. */
+  #enterFd: number;
+  #enterFlags = 0;
+  #enabled: boolean;
+  #state: "open" | "closing" | "closed" | "detached" = "open";
+
+  /**
+   * Sets a ring up.
+   *
+   * @param options without any: flags 0 and 128 entries, plus what is free, which is memory of this process where the
+   * kernel takes that, no indirection array, and a registered ring fd
+   * @throws UringUnavailableError where io_uring can not be used; UringError with the cause where this ring can not be
+   * made (ENOMEM: locked memory, EMFILE: file descriptors, EINVAL: a flag this kernel does not know); TypeError or
+   * RangeError for what no kernel takes. See io_uring_setup(2).
+   */
+  constructor(options?: RingOptions);
+  /** @internal */
+  constructor(setup: RingSetup);
+  constructor(options: RingOptions | RingSetup = {}) {
+    const setup = options instanceof RingSetup ? options : setupRing(checkOptions(options));
+    const { params, memory } = setup;
+    this.#shim = runtime.load();
+    this.#setup = setup;
+    this.#sq = new SubmissionQueue(params, memory, this.#held);
+    this.#cq = new CompletionQueue(params, memory);
+    this.#poller = (params.flags & IORING_SETUP_SQPOLL) !== 0;
+    this.#iopoll = (params.flags & IORING_SETUP_IOPOLL) !== 0;
+    this.#enabled = (params.flags & IORING_SETUP_R_DISABLED) === 0;
+    this.#enterFd = setup.fd;
+    if (this.#registeredOnly) this.#enterFlags = IORING_ENTER_REGISTERED_RING;
+    // The table of registered rings is the thread's, and a disabled ring may yet go to another thread.
+    else if (this.#enabled) this.#registerRingFd();
+  }
+
+  /**
+   * Takes over a disabled ring that another thread has detached. Enable it with `enableRings()`: with
+   * `IORING_SETUP_SINGLE_ISSUER` the thread that does so becomes its owner.
+   *
+   * @throws TypeError for what is no transfer, or one that was adopted already
+   */
+  static adopt<T extends RingBase>(this: new (setup: RingSetup) => T, transfer: RingTransfer): T {
+    return new this(adoptSetup(transfer));
+  }
+
+  // ---------------------------------------------------------------------------------------------------- what it is
+
+  /** The ring's file descriptor; -1 with `IORING_SETUP_REGISTERED_FD_ONLY`, which leaves none, and once closed. */
+  get fd(): number {
+    return this.#registeredOnly || this.#state === "closed" || this.#state === "detached"
+      ? -1
+      : this.#setup.fd;
+  }
+
+  /** The setup as the kernel answered it: sizes, and the `IORING_SETUP_*` flags it runs with. */
+  get params(): Readonly<
+    Record<"sqEntries" | "cqEntries" | "flags" | "sqThreadCpu" | "sqThreadIdle", number>
+  > {
+    const { sqEntries, cqEntries, flags, sqThreadCpu, sqThreadIdle } = this.#setup.params;
+    return { sqEntries, cqEntries, flags, sqThreadCpu, sqThreadIdle };
+  }
+
+  /** The kernel's `IORING_FEAT_*` features. */
+  get features(): number {
+    return this.#setup.params.features;
+  }
+
+  /** Where the ring's memory came from. */
+  get memory(): RingMemoryKind {
+    return this.#setup.memory.kind;
+  }
+
+  /** Whether the ring can no longer be used. */
+  get closed(): boolean {
+    return this.#state !== "open";
+  }
+
+  /** Entries handed out by `getSqe` and not yet taken by the kernel. */
+  get sqReady(): number {
+    return this.#open().#sq.ready();
+  }
+
+  /** Entries that `getSqe` can still hand out. */
+  get sqSpaceLeft(): number {
+    return this.#open().#sq.spaceLeft();
+  }
+
+  /** Entries that the kernel refused to look at. 0 with this library. */
+  get sqDropped(): number {
+    return this.#open().#sq.dropped();
+  }
+
+  /** Slots of the completion queue that hold completions not yet consumed. */
+  get cqReady(): number {
+    return this.#open().#cq.ready();
+  }
+
+  /** Completions that are lost, for want of memory to keep what did not fit into the queue. */
+  get cqOverflow(): number {
+    return this.#open().#cq.overflow();
+  }
+
+  /**
+   * Whether the kernel keeps completions aside that did not fit into the queue; the next wait or `getEvents` moves
+   * them over. See io_uring_cq_has_overflow(3).
+   */
+  get cqHasOverflow(): boolean {
+    return (this.#open().#sq.flags() & IORING_SQ_CQ_OVERFLOW) !== 0;
+  }
+
+  /** Operations submitted that have not had their last completion read, as far as completions can be counted. */
+  get inFlight(): number {
+    const sq = this.#open().#sq;
+    return (sq.head() - this.#cq.finished) | 0;
+  }
+
+  /** Asks the kernel which operations it has. See io_uring_get_probe_ring(3). */
+  probe(): Probe {
+    this.#open();
+    return probeRing((opcode, arg, nrArgs) => this.tryRegister(opcode, arg, nrArgs));
+  }
+
+  // ---------------------------------------------------------------------------------------------------- submitting
+
+  /**
+   * The next free entry, cleared, for a prep helper to fill; `null` when the queue is full, `submit` then makes room.
+   * The entry is the caller's until it is submitted. See io_uring_get_sqe(3).
+   */
+  getSqe(): Sqe | null {
+    return this.#sq.get();
+  }
+
+  /**
+   * Hands every entry from `getSqe` to the kernel. No system call where there is none to hand over, nor with
+   * `IORING_SETUP_SQPOLL` while the poller thread is awake.
+   *
+   * @returns how many entries the kernel took; or `-EAGAIN` or `-EBUSY` when it took none for now (read completions,
+   * submit again), `-EINTR` after a signal
+   * @throws UringError for every other failure. See io_uring_submit(3).
+   */
+  submit(): number {
+    return this.#submit(0, 0, 0, 0);
+  }
+
+  /**
+   * As `submit`, and waits until completions are there.
+   *
+   * @param count how many completions to wait for
+   * @param options `timeout` and `minWait` in milliseconds, `sigmask`
+   * @returns how many entries the kernel took; where it took none, `-ETIME` when the time was up, `-EINTR` after a signal,
+   * `-EAGAIN` or `-EBUSY`
+   * @throws UringError for every other failure. See io_uring_submit_and_wait_timeout(3).
+   */
+  submitAndWait(count: number, options?: WaitOptions): number {
+    if (count >>> 0 !== count) throw new RangeError(`a whole number of completions is needed, not ${count}`);
+    if (options === undefined) return this.#submit(count, IORING_ENTER_GETEVENTS, 0, 0);
+    this.#open();
+    const arg = this.#wait.set(options);
+    return this.#submit(count, IORING_ENTER_GETEVENTS | IORING_ENTER_EXT_ARG, arg, this.#wait.size);
+  }
+
+  /**
+   * Hands every entry over and lets the kernel post what is pending, overflow included, without waiting.
+   * See io_uring_submit_and_get_events(3).
+   */
+  submitAndGetEvents(): number {
+    return this.#submit(0, IORING_ENTER_GETEVENTS, 0, 0);
+  }
+
+  /** Lets the kernel post what is pending, overflow included; submits and waits for nothing. See io_uring_get_events(3). */
+  getEvents(): number {
+    this.#open();
+    return this.#enter(0, 0, IORING_ENTER_GETEVENTS, 0, 0);
+  }
+
+  /** Waits until the poller thread has made room in a full submission queue. See io_uring_sqring_wait(3). */
+  sqringWait(): number {
+    if (!this.#open().#poller || this.#sq.spaceLeft() > 0) return 0;
+    return this.#enter(0, 0, IORING_ENTER_SQ_WAIT, 0, 0);
+  }
+
+  #submit(count: number, enterFlags: number, arg: number, argSize: number): number {
+    if (this.#state !== "open") throw this.#closedError();
+    const toSubmit = this.#sq.publish();
+    let flags = enterFlags;
+    if (this.#poller) {
+      const sqFlags = this.#sq.flags();
+      if ((sqFlags & IORING_SQ_NEED_WAKEUP) !== 0 && toSubmit !== 0) flags |= IORING_ENTER_SQ_WAKEUP;
+      else if (flags === 0 && !this.#iopoll && (sqFlags & CQ_NEEDS_ENTER) === 0) return toSubmit;
+      if ((sqFlags & CQ_NEEDS_ENTER) !== 0) flags |= IORING_ENTER_GETEVENTS;
+    } else if (flags === 0) {
+      if (this.#iopoll || (this.#sq.flags() & CQ_NEEDS_ENTER) !== 0) flags = IORING_ENTER_GETEVENTS;
+      else if (toSubmit === 0) return 0;
+    }
+    return this.#enter(toSubmit, count, flags, arg, argSize);
+  }
+
+  #enter(toSubmit: number, count: number, flags: number, arg: number, argSize: number): number {
+    this.#cq.publish();
+    const result = this.#shim.enter(this.#enterFd, toSubmit, count, flags | this.#enterFlags, arg, argSize);
+    if (result >= 0) return result;
+    if (result === -ETIME || result === -EINTR || result === -EAGAIN || result === -EBUSY) return result;
+    if (this.#state !== "open") throw this.#closedError();
+    throw enterError(-result);
+  }
+
+  // ---------------------------------------------------------------------------------------------------- completing
+
+  /**
+   * Reads every completion that is ready, and consumes it. `res` is the operation's result, `-errno` for failure;
+   * `flags` are `IORING_CQE_F_*` as a signed 32-bit integer; `userData` is exact up to 2^53 (`copyCqes` and
+   * `forEachCqe` give all 64 bits).
+   *
+   * The callback may throw (completions handed out are consumed, the others stay), and may use the ring in any way: what
+   * it submits, drains or closes takes effect at once.
+   *
+   * @returns how many completions there were
+   */
+  drain(callback: CompletionCallback): number {
+    if (typeof callback !== "function") throw new TypeError("a function is needed to drain completions into");
+    const cq = this.#cq;
+    try {
+      const count = cq.drain(callback);
+      return count === 0 && this.#refill() ? cq.drain(callback) : count;
+    } finally {
+      this.#releaseViews();
+    }
+  }
+
+  /**
+   * Copies ready completions as they are, four words each: `user_data` low, `user_data` high, `res`, `flags`.
+   *
+   * @param out room for `out.length / 4` completions
+   * @returns how many were copied, and consumed
+   */
+  copyCqes(out: Int32Array): number {
+    if (!(out instanceof Int32Array)) throw new TypeError("an Int32Array is needed to copy completions into");
+    let count = this.#cq.copy(out);
+    if (count === 0 && this.#refill()) count = this.#cq.copy(out);
+    this.#releaseViews();
+    return count;
+  }
+
+  /** The next completion, as a copy; `null` when none is ready. `cqAdvance(1)` consumes it. See io_uring_peek_cqe(3). */
+  peekCqe(): Cqe | null {
+    return this.#cq.peek() ?? (this.#refill() ? this.#cq.peek() : null);
+  }
+
+  /**
+   * Waits for a completion; the next one, as a copy. `cqAdvance(1)` consumes it. Submits nothing.
+   *
+   * @returns `null` when the time was up or a signal came. See io_uring_wait_cqe_timeout(3).
+   */
+  waitCqe(options?: WaitOptions): Cqe | null {
+    const ready = this.peekCqe();
+    if (ready !== null) return ready;
+    const flags = IORING_ENTER_GETEVENTS | (options === undefined ? 0 : IORING_ENTER_EXT_ARG);
+    const arg = options === undefined ? 0 : this.#wait.set(options);
+    this.#enter(0, 1, flags, arg, options === undefined ? 0 : this.#wait.size);
+    return this.#cq.peek();
+  }
+
+  /**
+   * Looks at every ready completion without consuming any. The `Cqe` is the same object each time.
+   *
+   * @returns how many slots they take, to give to `cqAdvance`: one each, two for large ones in a ring of mixed sizes.
+   * See io_uring_for_each_cqe(3).
+   */
+  forEachCqe(callback: (cqe: Cqe) => void): number {
+    if (typeof callback !== "function") throw new TypeError("a function is needed to show completions to");
+    const slots = this.#cq.each(callback);
+    return slots === 0 && this.#refill() ? this.#cq.each(callback) : slots;
+  }
+
+  /** Consumes completions that `peekCqe`, `waitCqe` or `forEachCqe` showed. See io_uring_cq_advance(3). */
+  cqAdvance(slots: number): void {
+    this.#open().#cq.advance(slots);
+    this.#releaseViews();
+  }
+
+  /** Looks for completions that need a system call to come out: task work, overflow, polled devices. */
+  #refill(): boolean {
+    this.#open();
+    if (!this.#iopoll && (this.#sq.flags() & CQ_NEEDS_ENTER) === 0) return false;
+    this.#enter(0, 0, IORING_ENTER_GETEVENTS, 0, 0);
+    return this.#cq.ready() > 0;
+  }
+
+  /** With every operation ended, what callers gave them is the callers' own again. */
+  #releaseViews(): void {
+    if (this.#cq.finished === this.#sq.tail && this.#state === "open") this.#held.releaseIdle();
+  }
+
+  // ---------------------------------------------------------------------------------------------------- beginning and end
+
+  /**
+   * Enables a ring that was set up with `IORING_SETUP_R_DISABLED`. With `IORING_SETUP_SINGLE_ISSUER` this thread becomes
+   * its owner. See io_uring_enable_rings(3).
+   */
+  enableRings(): void {
+    this.#open();
+    this.register(
+      IORING_REGISTER_ENABLE_RINGS,
+      0,
+      0,
+      "Only a ring set up with IORING_SETUP_R_DISABLED can be enabled, once",
+    );
+    this.#enabled = true;
+    if (!this.#registeredOnly) this.#registerRingFd();
+  }
+
+  /**
+   * Gives a disabled ring up for another thread to adopt. This object is closed, the ring is not.
+   *
+   * @returns a plain object to post to a Worker
+   * @throws TypeError for a ring that is enabled, has entries handed out, or has no fd or memory another thread could use
+   */
+  detach(): RingTransfer {
+    this.#open();
+    if (this.#enabled)
+      throw new TypeError("only a ring with IORING_SETUP_R_DISABLED that is not yet enabled can be detached");
+    if (this.#registeredOnly)
+      throw new TypeError("a ring without an fd can not leave the thread that made it");
+    if (this.#sq.tail !== 0) throw new TypeError("entries of this ring have been handed out");
+    const transfer = transferOf(this.#setup);
+    this.#end("detached");
+    return transfer;
+  }
+
+  /**
+   * Closes the ring by the protocol that keeps the kernel from writing into memory given back: takes no more entries,
+   * cancels every operation, waits for the last one to end, closes. Completions not yet read are discarded. Does nothing
+   * the second time.
+   *
+   * @param options `deadline`: milliseconds to wait for operations that can not be cancelled (reads and writes of
+   * files under way), 1000 unless given
+   * @returns `leaked: 0` when the kernel is done with everything
+   * @throws UringError EEXIST on a thread that does not own the ring
+   */
+  close(options: { deadline?: number } = {}): CloseResult {
+    const { deadline = 1000 } = options;
+    if (typeof deadline !== "number" || !(deadline >= 0)) {
+      throw new RangeError(`deadline must be a number of milliseconds, not ${deadline}`);
+    }
+    if (this.#state !== "open") return { leaked: 0 };
+    this.#state = "closing";
+    let leaked = 0;
+    if (this.#enabled) {
+      try {
+        leaked = quiesce({
+          sq: this.#sq,
+          cq: this.#cq,
+          wait: this.#wait,
+          poller: this.#poller,
+          deadline,
+          register: (opcode, arg, nrArgs) => this.tryRegister(opcode, arg, nrArgs),
+          enter: (toSubmit, count, flags, arg, argSize) =>
+            this.#shim.enter(this.#enterFd, toSubmit, count, flags | this.#enterFlags, arg, argSize),
+        });
+      } catch (error) {
+        this.#state = "open";
+        throw error;
+      }
+    }
+    if ((this.#enterFlags & IORING_ENTER_REGISTERED_RING) !== 0) this.#unregisterRingFd();
+    if (!this.#registeredOnly) this.#shim.close(this.#setup.fd);
+    this.#end("closed");
+    this.#setup.memory.release();
+    if (leaked === 0) this.#held.releaseAll();
+    return { leaked };
+  }
+
+  /** Closes the ring, waiting up to a second for what can not be cancelled. */
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  #end(state: "closed" | "detached"): void {
+    this.#state = state;
+    this.#sq.close(() => this.#closedError());
+    this.#cq.close();
+    this.#wait.release();
+  }
+
+  #open(): this {
+    if (this.#state !== "open") throw this.#closedError();
+    return this;
+  }
+
+  #closedError(): TypeError {
+    return new TypeError(`the ring is ${this.#state}`);
+  }
+
+  // ---------------------------------------------------------------------------------------------------- registering
+
+  get #registeredOnly(): boolean {
+    return (this.#setup.params.flags & IORING_SETUP_REGISTERED_FD_ONLY) !== 0;
+  }
+
+  /**
+   * Makes a call of `io_uring_register(2)`; its result.
+   *
+   * @param arg an address or 0
+   * @param hint what to say of a failure
+   * @throws TypeError when the ring is closed; UringError for a failure
+   */
+  protected register(opcode: number, arg: number, nrArgs: number, hint?: string): number {
+    this.#open();
+    const result = this.tryRegister(opcode, arg, nrArgs);
+    if (result < 0) throw registerError(-result, opcode, hint);
+    return result;
+  }
+
+  /** Makes a call of `io_uring_register(2)` on the open or closing ring; its result or `-errno`. */
+  protected tryRegister(opcode: number, arg: number, nrArgs: number): number {
+    const op = this.#registeredOnly ? (opcode | IORING_REGISTER_USE_REGISTERED_RING) >>> 0 : opcode;
+    return this.#shim.register(this.#setup.fd, op, arg, nrArgs);
+  }
+
+  /** Keeps memory reachable until no operation is in flight: what operations under way may still use. */
+  protected hold(memory: object): void {
+    this.#held.hold(memory);
+  }
+
+  /** Saves each enter the look-up of the fd. A thread has 16 places: without one the fd itself does. */
+  #registerRingFd(): void {
+    const index = this.#ringFdCall(IORING_REGISTER_RING_FDS, 0xffffffff, this.#setup.fd);
+    if (index < 0) return;
+    this.#enterFd = index;
+    this.#enterFlags = IORING_ENTER_REGISTERED_RING;
+  }
+
+  #unregisterRingFd(): void {
+    this.#ringFdCall(IORING_UNREGISTER_RING_FDS, this.#enterFd, 0);
+    this.#enterFlags = 0;
+  }
+
+  /** The index that a call on the thread's table of rings was about, -1 for failure. */
+  #ringFdCall(opcode: number, index: number, fd: number): number {
+    using memory = allocInternal(io_uring_rsrc_update.sizeof);
+    const view = new DataView(memory.bytes.buffer, memory.bytes.byteOffset, memory.byteLength);
+    view.setUint32(io_uring_rsrc_update.offset, index, true);
+    view.setBigUint64(io_uring_rsrc_update.data, BigInt(fd), true);
+    const result = this.tryRegister(opcode, memory.address, 1);
+    return result === 1 ? view.getUint32(io_uring_rsrc_update.offset, true) : -1;
+  }
+}
