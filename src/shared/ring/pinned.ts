@@ -12,6 +12,9 @@ const dataArena = new Arena();
  */
 const structArena = new Arena();
 
+/** Without it no Pinned can be made: one with an address of its maker's choice would be a way around every check. */
+const KEY: unique symbol = Symbol("Pinned");
+
 /** What several slices share: whether the memory is still theirs. */
 interface Storage {
   live: boolean;
@@ -31,7 +34,8 @@ export class Pinned {
   readonly #bytes: Uint8Array;
 
   /** @internal */
-  constructor(storage: Storage, address: number, bytes: Uint8Array) {
+  constructor(key: typeof KEY, storage: Storage, address: number, bytes: Uint8Array) {
+    if (key !== KEY) throw new TypeError("pinned memory comes from alloc()");
     this.#storage = storage;
     this.#address = address;
     this.#bytes = bytes;
@@ -69,7 +73,12 @@ export class Pinned {
         `bytes ${offset} to ${offset + length} are not within the memory's ${this.byteLength}`,
       );
     }
-    return new Pinned(this.#storage, this.address + offset, this.#bytes.subarray(offset, offset + length));
+    return new Pinned(
+      KEY,
+      this.#storage,
+      this.address + offset,
+      this.#bytes.subarray(offset, offset + length),
+    );
   }
 
   /** Gives the memory, all slices of it included, back for reuse. Does nothing the second time. */
@@ -171,7 +180,7 @@ export function allocInternal(bytes: number): Pinned {
 
 function pin(arena: Arena, block: Block, bytes: number): Pinned {
   const storage = { live: true, release: () => arena.give(block) };
-  return new Pinned(storage, block.address, new Uint8Array(block.buffer, block.offset, bytes));
+  return new Pinned(KEY, storage, block.address, new Uint8Array(block.buffer, block.offset, bytes));
 }
 
 /** Huge pages are mapped for good: like all of this memory they are never given back while the process lives. */
@@ -189,6 +198,7 @@ function allocHuge(bytes: number): Pinned {
       });
     }
     whole = new Pinned(
+      KEY,
       { live: true, release: () => {} },
       address,
       new Uint8Array(shim.view(address, length)),
@@ -201,7 +211,7 @@ function allocHuge(bytes: number): Pinned {
     if (list === undefined) freeHuge.set(length, [memory]);
     else list.push(memory);
   };
-  return new Pinned({ live: true, release }, memory.address, memory.bytes.subarray(0, bytes));
+  return new Pinned(KEY, { live: true, release }, memory.address, memory.bytes.subarray(0, bytes));
 }
 
 function checkSize(bytes: number): void {
