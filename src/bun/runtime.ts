@@ -7,6 +7,7 @@ let shim: Shim | undefined;
 /** io_uring through `bun:ffi`. */
 export const runtime: Runtime = {
   name: "bun",
+  mainThread: Bun.isMainThread,
 
   load() {
     shim ??= loadShim(

@@ -7,6 +7,8 @@ let shim: Shim | undefined;
 /** io_uring through `Deno.dlopen`. */
 export const runtime: Runtime = {
   name: "deno",
+  // node:worker_threads says of a web Worker, too, that it is the main thread.
+  mainThread: !("WorkerGlobalScope" in globalThis),
 
   load() {
     shim ??= loadShim(

@@ -4,6 +4,7 @@ import type { Runtime } from "../shared/runtime.ts";
 /** Where neither Bun nor Deno runs: importing works, using says what to do. */
 export const runtime: Runtime = {
   name: "none",
+  mainThread: true,
   load: refuse,
   allocate: refuse,
 };

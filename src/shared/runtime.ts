@@ -6,6 +6,9 @@ export interface Runtime {
   /** `"bun"`, `"deno"` or `"none"`. */
   readonly name: string;
 
+  /** Whether this is the process's first thread, not a Worker. */
+  readonly mainThread: boolean;
+
   /** Loads the native library at the first call. Throws `UringUnavailableError` where that can not be done. */
   load(): Shim;
 

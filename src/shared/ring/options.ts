@@ -34,6 +34,12 @@ export interface RingOptions {
   /** A ring, or a ring's fd, whose worker threads to share. Sets `IORING_SETUP_ATTACH_WQ`. */
   attachWq?: number | { readonly fd: number };
   /**
+   * Whether the ring has a file descriptor, by which other rings can send it messages and other threads can name it.
+   * `false` sets `IORING_SETUP_REGISTERED_FD_ONLY`: the ring then ends with its thread. By default true, but in a Worker
+   * false where the kernel can (Linux 6.5), since nothing closes an fd for a Worker that is terminated.
+   */
+  fd?: boolean;
+  /**
    * Where queues and entries live: `"owned"` (memory of this process handed to the kernel), `"mapped"` (memory of the
    * kernel's, mapped here), `"huge"` (2 MiB huge pages). By default owned, mapped where the kernel refuses that.
    */
@@ -51,6 +57,7 @@ export interface CheckedOptions {
   readonly sqThreadCpu: number;
   readonly sqThreadIdle: number;
   readonly wqFd: number;
+  readonly fd: boolean | undefined;
   readonly memory: RingMemoryKind | undefined;
 }
 
@@ -109,9 +116,16 @@ export function checkOptions(options: RingOptions): CheckedOptions {
   if (memory !== undefined && memory !== "owned" && memory !== "mapped" && memory !== "huge") {
     throw new TypeError(`memory must be "owned", "mapped" or "huge", not ${String(memory)}`);
   }
+  const fd = options.fd;
+  if (fd !== undefined && typeof fd !== "boolean")
+    throw new TypeError(`fd must be true or false, not ${String(fd)}`);
+  if (fd === false) flags |= IORING_SETUP_REGISTERED_FD_ONLY;
+  else if (fd === true && (flags & IORING_SETUP_REGISTERED_FD_ONLY) !== 0) {
+    throw new TypeError("fd: true and IORING_SETUP_REGISTERED_FD_ONLY exclude each other");
+  }
   flags >>>= 0;
   checkFlags(flags, memory);
-  return { entries, cqEntries, flags, sqThreadCpu, sqThreadIdle, wqFd, memory };
+  return { entries, cqEntries, flags, sqThreadCpu, sqThreadIdle, wqFd, fd, memory };
 }
 
 /** The next power of two, as the kernel rounds sizes, up to a limit. */

@@ -26,6 +26,7 @@ import { allocInternal, type Pinned } from "./pinned.ts";
 
 const EINVAL = 22;
 const EFAULT = 14;
+const EBUSY = 16;
 const PAGE = 65536;
 const HUGE_PAGE = 2 * 1024 * 1024;
 /** More than the kernel's header before the CQEs has ever been; what it says of itself is checked after setup. */
@@ -74,29 +75,45 @@ const freeShared = new Map<number, SharedArrayBuffer[]>();
 let paramsMemory: Pinned | undefined;
 
 /**
- * Sets a ring up by trying: owned memory first, mapped memory where the kernel refuses that; without the SQ's
- * indirection array first, with it where the kernel is too old.
+ * Sets a ring up by trying: in a Worker without an fd first; in owned memory, in mapped memory where the kernel refuses
+ * that; without the SQ's indirection array, with it where the kernel is too old.
  */
 export function setupRing(options: CheckedOptions): RingSetup {
   const shim = runtime.load();
-  const kinds: RingMemoryKind[] =
-    options.memory !== undefined
-      ? [options.memory]
-      : (options.flags & (IORING_SETUP_NO_MMAP | IORING_SETUP_REGISTERED_FD_ONLY)) !== 0
-        ? ["owned"]
-        : ["owned", "mapped"];
   let errno = EINVAL;
-  for (const kind of kinds) {
-    for (const array of [IORING_SETUP_NO_SQARRAY, 0]) {
-      const flags = (options.flags | array | (kind === "mapped" ? 0 : IORING_SETUP_NO_MMAP)) >>> 0;
-      const setup =
-        kind === "mapped" ? setupMapped(shim, options, flags) : setupOwned(shim, options, flags, kind);
-      if (typeof setup !== "number") return setup;
-      errno = -setup;
-      if (errno !== EINVAL && errno !== EFAULT) throw setupError(errno, options.flags);
-    }
+  for (const { kind, flags } of attempts(options)) {
+    const setup =
+      kind === "mapped" ? setupMapped(shim, options, flags) : setupOwned(shim, options, flags, kind);
+    if (typeof setup !== "number") return setup;
+    errno = -setup;
+    // A full table of registered rings is no failure where an fd does as well.
+    const tableFull = errno === EBUSY && (flags & ~options.flags & IORING_SETUP_REGISTERED_FD_ONLY) !== 0;
+    if (errno !== EINVAL && errno !== EFAULT && !tableFull) break;
   }
   throw setupError(errno, options.flags);
+}
+
+/** The kinds of memory and the flags to try, in order. */
+function attempts(options: CheckedOptions): { kind: RingMemoryKind; flags: number }[] {
+  const { flags, memory, fd } = options;
+  const noFd = (flags & IORING_SETUP_REGISTERED_FD_ONLY) !== 0;
+  const kinds: RingMemoryKind[] =
+    memory !== undefined
+      ? [memory]
+      : noFd || (flags & IORING_SETUP_NO_MMAP) !== 0
+        ? ["owned"]
+        : ["owned", "mapped"];
+  const withoutFd = fd === undefined && !runtime.mainThread && (flags & IORING_SETUP_R_DISABLED) === 0;
+  return [...(withoutFd ? [IORING_SETUP_REGISTERED_FD_ONLY] : []), 0].flatMap((only) =>
+    kinds
+      .filter((kind) => kind !== "mapped" || only === 0)
+      .flatMap((kind) =>
+        [IORING_SETUP_NO_SQARRAY, 0].map((array) => ({
+          kind,
+          flags: (flags | only | array | (kind === "mapped" ? 0 : IORING_SETUP_NO_MMAP)) >>> 0,
+        })),
+      ),
+  );
 }
 
 /** Memory of this process, given to the kernel with `IORING_SETUP_NO_MMAP`. */
