@@ -7,8 +7,7 @@ let shim: Shim | undefined;
 /** io_uring through `Deno.dlopen`. */
 export const runtime: Runtime = {
   name: "deno",
-  // node:worker_threads says of a web Worker, too, that it is the main thread.
-  mainThread: !("WorkerGlobalScope" in globalThis),
+  mainThread: !isWorker(),
 
   load() {
     shim ??= loadShim(
@@ -27,6 +26,15 @@ export const runtime: Runtime = {
     return new WebAssembly.Memory({ initial: pages, maximum: pages, shared }).buffer;
   },
 };
+
+/** Deno has two kinds of Workers, and each shows in its own way alone. */
+function isWorker(): boolean {
+  const { process } = globalThis as {
+    process?: { getBuiltinModule?(name: string): { isMainThread?: boolean } | undefined };
+  };
+  const threads = process?.getBuiltinModule?.("node:worker_threads");
+  return "WorkerGlobalScope" in globalThis || threads?.isMainThread === false;
+}
 
 /** `URING_SHIM`, asked for only where that needs no prompt. */
 function override(): string | undefined {
