@@ -1,0 +1,133 @@
+/* System calls for what a test sets up, does from another thread or process, or compares with. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <pthread.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define EXPORT __attribute__((visibility("default")))
+
+static void pause_us(int32_t us)
+{
+	struct timespec time = { us / 1000000, us % 1000000 * 1000L };
+
+	while (us > 0 && nanosleep(&time, &time) && errno == EINTR)
+		;
+}
+
+/* A system call by number: its result or -errno. Arguments and result are numbers of JavaScript. */
+EXPORT double harness_syscall(int32_t number, double a, double b, double c, double d, double e, double f);
+EXPORT double harness_syscall(int32_t number, double a, double b, double c, double d, double e, double f)
+{
+	long result = syscall(number, (long)a, (long)b, (long)c, (long)d, (long)e, (long)f);
+
+	return result == -1 ? -errno : result;
+}
+
+/* What another thread is to do, and what came of it. */
+struct task {
+	pthread_t thread;
+	int32_t number;
+	double args[6];
+	int32_t fd, count, size, pause;
+	double result;
+};
+
+#define TASKS 64
+static struct task *tasks[TASKS];
+
+static void *run_call(void *arg)
+{
+	struct task *task = arg;
+	const double *args = task->args;
+
+	task->result = harness_syscall(task->number, args[0], args[1], args[2], args[3], args[4], args[5]);
+	return NULL;
+}
+
+static void *run_writes(void *arg)
+{
+	struct task *task = arg;
+	char *bytes = malloc(task->size);
+
+	memset(bytes, 'x', task->size);
+	for (int32_t i = 0; i < task->count; i++) {
+		pause_us(task->pause);
+		ssize_t written = write(task->fd, bytes, task->size);
+
+		if (written < 0) {
+			task->result = -errno;
+			break;
+		}
+		task->result += written;
+	}
+	free(bytes);
+	return NULL;
+}
+
+/* A number to join the thread by, or -errno. */
+static int32_t start(void *(*body)(void *), struct task task)
+{
+	for (int32_t i = 0; i < TASKS; i++) {
+		if (tasks[i])
+			continue;
+		tasks[i] = malloc(sizeof(task));
+		*tasks[i] = task;
+		int ret = pthread_create(&tasks[i]->thread, NULL, body, tasks[i]);
+
+		if (!ret)
+			return i;
+		free(tasks[i]);
+		tasks[i] = NULL;
+		return -ret;
+	}
+	return -EAGAIN;
+}
+
+/* Has another thread make a system call. */
+EXPORT int32_t harness_thread_syscall(int32_t number, double a, double b, double c, double d, double e, double f);
+EXPORT int32_t harness_thread_syscall(int32_t number, double a, double b, double c, double d, double e, double f)
+{
+	return start(run_call, (struct task){ .number = number, .args = { a, b, c, d, e, f } });
+}
+
+/* Has another thread write `size` bytes `count` times, each time after a pause of `pause` microseconds. */
+EXPORT int32_t harness_thread_write(int32_t fd, int32_t count, int32_t size, int32_t pause);
+EXPORT int32_t harness_thread_write(int32_t fd, int32_t count, int32_t size, int32_t pause)
+{
+	return start(run_writes, (struct task){ .fd = fd, .count = count, .size = size, .pause = pause });
+}
+
+/* Waits for such a thread: the result of its call, or how many bytes it has written. */
+EXPORT double harness_thread_join(int32_t index);
+EXPORT double harness_thread_join(int32_t index)
+{
+	struct task *task = tasks[index];
+
+	pthread_join(task->thread, NULL);
+	double result = task->result;
+
+	free(task);
+	tasks[index] = NULL;
+	return result;
+}
+
+/*
+ * A child process that sleeps for `delay` microseconds, writes one byte to `fd` unless that is -1, and exits. Its process
+ * id, or -errno.
+ */
+EXPORT int32_t harness_child(int32_t delay, int32_t fd, int32_t code);
+EXPORT int32_t harness_child(int32_t delay, int32_t fd, int32_t code)
+{
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		pause_us(delay);
+		_exit(fd >= 0 && write(fd, "x", 1) != 1 ? 255 : code);
+	}
+	return pid < 0 ? -errno : pid;
+}
