@@ -36,6 +36,7 @@ import { WaitArgument, type WaitOptions } from "./wait.ts";
 const EINTR = 4;
 const EAGAIN = 11;
 const EBUSY = 16;
+const EINVAL = 22;
 const ETIME = 62;
 
 const CQ_NEEDS_ENTER = IORING_SQ_CQ_OVERFLOW | IORING_SQ_TASKRUN;
@@ -61,11 +62,14 @@ export class RingBase {
   readonly #wait = new WaitArgument();
   readonly #poller: boolean;
   readonly #iopoll: boolean;
+  /** The ring's file descriptor, -1 without one. */
+  #fd: number;
   /** What `io_uring_enter` takes, an fd or a registered index, and the flag that says which. */
   #enterFd: number;
   #enterFlags = 0;
   #enabled: boolean;
   #state: "open" | "closing" | "closed" | "detached" = "open";
+  readonly #whenClosed: (() => void)[] = [];
 
   /**
    * Sets a ring up.
@@ -89,10 +93,12 @@ export class RingBase {
     this.#poller = (params.flags & IORING_SETUP_SQPOLL) !== 0;
     this.#iopoll = (params.flags & IORING_SETUP_IOPOLL) !== 0;
     this.#enabled = (params.flags & IORING_SETUP_R_DISABLED) === 0;
+    const registeredOnly = (params.flags & IORING_SETUP_REGISTERED_FD_ONLY) !== 0;
+    this.#fd = registeredOnly ? -1 : setup.fd;
     this.#enterFd = setup.fd;
-    if (this.#registeredOnly) this.#enterFlags = IORING_ENTER_REGISTERED_RING;
+    if (registeredOnly) this.#enterFlags = IORING_ENTER_REGISTERED_RING;
     // The table of registered rings is the thread's, and a disabled ring may yet go to another thread.
-    else if (this.#enabled) this.#registerRingFd();
+    else if (this.#enabled) this.registerIndex();
   }
 
   /**
@@ -107,11 +113,12 @@ export class RingBase {
 
   // ---------------------------------------------------------------------------------------------------- what it is
 
-  /** The ring's file descriptor; -1 with `IORING_SETUP_REGISTERED_FD_ONLY`, which leaves none, and once closed. */
+  /**
+   * The ring's file descriptor; -1 with `IORING_SETUP_REGISTERED_FD_ONLY`, which leaves none, after `closeRingFd()`, and
+   * once closed.
+   */
   get fd(): number {
-    return this.#registeredOnly || this.#state === "closed" || this.#state === "detached"
-      ? -1
-      : this.#setup.fd;
+    return this.#fd;
   }
 
   /** The setup as the kernel answered it: sizes, and the `IORING_SETUP_*` flags it runs with. */
@@ -368,7 +375,7 @@ export class RingBase {
       "Only a ring set up with IORING_SETUP_R_DISABLED can be enabled, once",
     );
     this.#enabled = true;
-    if (!this.#registeredOnly) this.#registerRingFd();
+    if (!this.hasIndex) this.registerIndex();
   }
 
   /**
@@ -381,10 +388,10 @@ export class RingBase {
     this.#open();
     if (this.#enabled)
       throw new TypeError("only a ring with IORING_SETUP_R_DISABLED that is not yet enabled can be detached");
-    if (this.#registeredOnly)
-      throw new TypeError("a ring without an fd can not leave the thread that made it");
+    if (this.#fd < 0) throw new TypeError("a ring without an fd can not leave the thread that made it");
     if (this.#sq.tail !== 0) throw new TypeError("entries of this ring have been handed out");
     const transfer = transferOf(this.#setup);
+    if (this.hasIndex) this.unregisterIndex();
     this.#end("detached");
     return transfer;
   }
@@ -424,11 +431,14 @@ export class RingBase {
         throw error;
       }
     }
-    if ((this.#enterFlags & IORING_ENTER_REGISTERED_RING) !== 0) this.#unregisterRingFd();
-    if (!this.#registeredOnly) this.#shim.close(this.#setup.fd);
+    if (this.hasIndex) this.unregisterIndex();
+    if (this.#fd >= 0) this.#shim.close(this.#fd);
     this.#end("closed");
     this.#setup.memory.release();
-    if (leaked === 0) this.#held.releaseAll();
+    if (leaked === 0) {
+      this.#held.releaseAll();
+      for (const release of this.#whenClosed) release();
+    }
     return { leaked };
   }
 
@@ -439,6 +449,7 @@ export class RingBase {
 
   #end(state: "closed" | "detached"): void {
     this.#state = state;
+    this.#fd = -1;
     this.#sq.close(() => this.#closedError());
     this.#cq.close();
     this.#wait.release();
@@ -454,10 +465,6 @@ export class RingBase {
   }
 
   // ---------------------------------------------------------------------------------------------------- registering
-
-  get #registeredOnly(): boolean {
-    return (this.#setup.params.flags & IORING_SETUP_REGISTERED_FD_ONLY) !== 0;
-  }
 
   /**
    * Makes a call of `io_uring_register(2)`; its result.
@@ -475,8 +482,31 @@ export class RingBase {
 
   /** Makes a call of `io_uring_register(2)` on the open or closing ring; its result or `-errno`. */
   protected tryRegister(opcode: number, arg: number, nrArgs: number): number {
-    const op = this.#registeredOnly ? (opcode | IORING_REGISTER_USE_REGISTERED_RING) >>> 0 : opcode;
-    return this.#shim.register(this.#setup.fd, op, arg, nrArgs);
+    if (this.#fd >= 0) return this.#shim.register(this.#fd, opcode, arg, nrArgs);
+    const byIndex = (opcode | IORING_REGISTER_USE_REGISTERED_RING) >>> 0;
+    return this.#shim.register(this.#enterFd, byIndex, arg, nrArgs);
+  }
+
+  /** As `submitAndWait`, with an argument and flags of `io_uring_enter(2)` of the caller's. */
+  protected submitAndWaitWith(count: number, flags: number, arg: number, argSize: number): number {
+    if (count >>> 0 !== count) throw new RangeError(`a whole number of completions is needed, not ${count}`);
+    return this.#submit(count, IORING_ENTER_GETEVENTS | flags, arg, argSize);
+  }
+
+  /** Gives every `io_uring_enter(2)` from now on a flag, or no longer. */
+  protected setEnterFlag(flag: number, on: boolean): void {
+    this.#enterFlags = on ? this.#enterFlags | flag : this.#enterFlags & ~flag;
+  }
+
+  /** The flags that this side tells the kernel beside the completion queue, `IORING_CQ_*`. */
+  protected get cqFlags(): number {
+    const { memory, params } = this.#open().#setup;
+    return Atomics.load(memory.rings, params.cqOff.flags);
+  }
+
+  protected set cqFlags(flags: number) {
+    const { memory, params } = this.#open().#setup;
+    Atomics.store(memory.rings, params.cqOff.flags, flags);
   }
 
   /** Keeps memory reachable until no operation is in flight: what operations under way may still use. */
@@ -484,26 +514,57 @@ export class RingBase {
     this.#held.hold(memory);
   }
 
-  /** Saves each enter the look-up of the fd. A thread has 16 places: without one the fd itself does. */
-  #registerRingFd(): void {
-    const index = this.#ringFdCall(IORING_REGISTER_RING_FDS, 0xffffffff, this.#setup.fd);
-    if (index < 0) return;
+  /** Keeps memory reachable until the ring is closed. */
+  protected holdForGood(memory: object): void {
+    this.#held.holdForGood(memory);
+  }
+
+  /** Calls back once the ring is closed and the kernel is done with it, which is never where operations are leaked. */
+  protected whenClosed(release: () => void): void {
+    this.#whenClosed.push(release);
+  }
+
+  /** Whether enters go by an index into the thread's table of rings. */
+  protected get hasIndex(): boolean {
+    return (this.#enterFlags & IORING_ENTER_REGISTERED_RING) !== 0;
+  }
+
+  /**
+   * Saves each enter the look-up of the fd. A thread has 16 places: without one the fd itself does.
+   *
+   * @returns 1 or `-errno`
+   */
+  protected registerIndex(): number {
+    const index = this.#indexCall(IORING_REGISTER_RING_FDS, 0xffffffff, this.#fd);
+    if (index < 0) return index;
     this.#enterFd = index;
-    this.#enterFlags = IORING_ENTER_REGISTERED_RING;
+    this.#enterFlags |= IORING_ENTER_REGISTERED_RING;
+    return 1;
   }
 
-  #unregisterRingFd(): void {
-    this.#ringFdCall(IORING_UNREGISTER_RING_FDS, this.#enterFd, 0);
-    this.#enterFlags = 0;
+  /** Gives the thread's place for a ring back; 1 or `-errno`. */
+  protected unregisterIndex(): number {
+    const index = this.#indexCall(IORING_UNREGISTER_RING_FDS, this.#enterFd, 0);
+    if (index < 0) return index;
+    this.#enterFd = this.#fd;
+    this.#enterFlags &= ~IORING_ENTER_REGISTERED_RING;
+    return 1;
   }
 
-  /** The index that a call on the thread's table of rings was about, -1 for failure. */
-  #ringFdCall(opcode: number, index: number, fd: number): number {
+  /** Closes the fd of a ring that has an index. */
+  protected closeFd(): void {
+    this.#shim.close(this.#fd);
+    this.#fd = -1;
+  }
+
+  /** The index that a call on the thread's table of rings was about, or `-errno`. */
+  #indexCall(opcode: number, index: number, fd: number): number {
     using memory = allocInternal(io_uring_rsrc_update.sizeof);
     const view = new DataView(memory.bytes.buffer, memory.bytes.byteOffset, memory.byteLength);
     view.setUint32(io_uring_rsrc_update.offset, index, true);
     view.setBigUint64(io_uring_rsrc_update.data, BigInt(fd), true);
     const result = this.tryRegister(opcode, memory.address, 1);
-    return result === 1 ? view.getUint32(io_uring_rsrc_update.offset, true) : -1;
+    if (result < 0) return result;
+    return result === 1 ? view.getUint32(io_uring_rsrc_update.offset, true) : -EINVAL;
   }
 }
