@@ -1,11 +1,28 @@
-// The benchmarks: `npm run bench [-- --runtime bun|deno] [arguments of bench/main.ts]`.
+// The benchmarks: `npm run bench [-- --runtime bun|deno] [--smoke]`.
 
-import { main } from "./project.mjs";
-import { parseArguments, runInEach } from "./runtimes.mjs";
+import { main, run } from "./project.mjs";
+import { parseArguments, runtimeEnvironment } from "./runtimes.mjs";
 import { setUp } from "./setup.mjs";
+
+/** What keeps each engine from collecting garbage: then the heap's growth is what was allocated. */
+const withoutCollection = {
+  bun: { flags: [], env: { BUN_JSC_useGC: "0" } },
+  deno: { flags: ["--v8-flags=--min-semi-space-size=512,--max-semi-space-size=512"], env: {} },
+};
 
 main((args) => {
   setUp(["shim", "twins"]);
   const { runtimes, rest } = parseArguments(args);
-  return runInEach(runtimes, "bench/main.ts", rest);
+  const codes = runtimes.flatMap(({ name, title, executable, script }) => {
+    console.log(`\n== ${title}`);
+    const start = (file, flags, env) => {
+      const [command, ...others] = script(file);
+      return run(executable, [command, ...flags, ...others, ...rest], {
+        env: { ...runtimeEnvironment(), ...env },
+      });
+    };
+    const { flags, env } = withoutCollection[name];
+    return [start("bench/main.ts", [], {}), start("bench/heap.ts", flags, env)];
+  });
+  return codes.find((code) => code !== 0) ?? 0;
 });

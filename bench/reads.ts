@@ -1,0 +1,117 @@
+import { readSync } from "node:fs";
+import { type FileHandle, open } from "node:fs/promises";
+import { alloc, type Pinned, Ring, type Sqe } from "uring";
+
+import { interleave, type Side, timed, timedAsync } from "./support/measure.ts";
+import { count, describeRing, entriesFor } from "./support/nops.ts";
+import { heading, line } from "./support/table.ts";
+import { buildLine, Twin } from "./support/twin.ts";
+
+const BLOCK = 4096;
+/** 64 MiB: less than a runtime's own executable, which is the file read from. */
+const BLOCKS = 16384;
+const BARS: Readonly<Record<number, number | undefined>> = { 1: undefined, 64: 1.03 };
+
+/** The next of a series of random numbers, the same as the twin's. */
+function next(random: number): number {
+  return (Math.imul(random, 1664525) + 1013904223) | 0;
+}
+
+function position(random: number): number {
+  return ((random >>> 8) & (BLOCKS - 1)) * BLOCK;
+}
+
+/** 4 KiB reads at random places of a file that is in the page cache. */
+export async function benchReads(): Promise<void> {
+  const path = process.execPath;
+  const file = await open(path, "r");
+  try {
+    await readAll(file);
+    console.log(`\nC twin: ${buildLine("read")}`);
+    heading("4 KiB reads from the page cache, ns each");
+    for (const depth of Object.keys(BARS).map(Number)) await benchDepth(file, path, depth);
+  } finally {
+    await file.close();
+  }
+}
+
+async function benchDepth(file: FileHandle, path: string, depth: number): Promise<void> {
+  const entries = entriesFor(depth);
+  using ring = new Ring({ entries });
+  const buffers = Array.from({ length: depth }, () => alloc(BLOCK));
+  const views = Array.from({ length: depth }, () => new Uint8Array(BLOCK));
+  const twin = await Twin.start("read", entries, depth, "registered", path);
+  const sides: Side[] = [
+    {
+      name: `depth ${depth}`,
+      batch: depth,
+      round: timed((operations) => runReads(ring, file.fd, buffers, operations)),
+    },
+    { name: "C, registered ring fd", batch: depth, round: (operations) => twin.round(operations) },
+    {
+      name: "fs/promises: FileHandle.read",
+      batch: depth,
+      round: timedAsync((operations) => runPromises(file, views, operations)),
+    },
+  ];
+  if (depth === 1) {
+    const view = views[0] as Uint8Array;
+    sides.push({ name: "fs: readSync", batch: 1, round: timed((n) => runSync(file.fd, view, n)) });
+  }
+  const [own, c, ...builtins] = await interleave(sides);
+  if (own === undefined || c === undefined) throw new Error("a side is missing");
+  const bar = BARS[depth];
+  line(own, bar === undefined ? { with: c } : { with: c, bar });
+  line(c);
+  for (const builtin of builtins) line(builtin, { with: own });
+  console.log(`    set-up: ${describeRing(ring)}; C: ${twin.setup}`);
+  await twin.stop();
+  for (const buffer of buffers) buffer[Symbol.dispose]();
+}
+
+function runReads(ring: Ring, fd: number, buffers: readonly Pinned[], operations: number): void {
+  const depth = buffers.length;
+  let random = 1;
+  for (let done = 0; done < operations; done += depth) {
+    for (let i = 0; i < depth; i++) {
+      random = next(random);
+      (ring.getSqe() as Sqe).prepRead(fd, buffers[i] as Pinned, BLOCK, position(random)).setData64(i);
+    }
+    ring.submitAndWait(depth);
+    ring.drain(count);
+  }
+}
+
+async function runPromises(
+  file: FileHandle,
+  views: readonly Uint8Array[],
+  operations: number,
+): Promise<void> {
+  const depth = views.length;
+  let random = 1;
+  for (let done = 0; done < operations; done += depth) {
+    await Promise.all(
+      views.map((view) => {
+        random = next(random);
+        return file.read(view, 0, BLOCK, position(random));
+      }),
+    );
+  }
+}
+
+function runSync(fd: number, view: Uint8Array, operations: number): void {
+  let random = 1;
+  for (let done = 0; done < operations; done++) {
+    random = next(random);
+    readSync(fd, view, 0, BLOCK, position(random));
+  }
+}
+
+/** Brings the file into the page cache. */
+async function readAll(file: FileHandle): Promise<void> {
+  const view = new Uint8Array(1 << 20);
+  for (let offset = 0; offset < BLOCKS * BLOCK; offset += view.length) {
+    const { bytesRead } = await file.read(view, 0, view.length, offset);
+    if (bytesRead < view.length) throw new Error("the file is too small to read at random from");
+  }
+}
