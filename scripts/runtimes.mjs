@@ -28,7 +28,14 @@ const runtimes = [
     title: "Deno",
     places: () => ["deno/deno", `@deno/linux-${process.arch}-glibc/deno`],
     script: (file) => ["run", "--allow-all", file],
-    test: (report, files) => ["test", "--allow-all", "--no-check", `--junit-path=${report}`, ...files],
+    test: (report, files, { gc = false } = {}) => [
+      "test",
+      "--allow-all",
+      "--no-check",
+      ...(gc ? ["--v8-flags=--expose-gc"] : []),
+      `--junit-path=${report}`,
+      ...files,
+    ],
   },
 ];
 
