@@ -2,6 +2,7 @@ import { native } from "./harness.ts";
 
 /** Numbers of system calls, on x64 and on arm64. */
 const NUMBERS = {
+  clock_gettime: [228, 113],
   close: [3, 57],
   dup: [32, 23],
   epoll_create1: [291, 20],
@@ -10,6 +11,8 @@ const NUMBERS = {
   execve: [59, 221],
   fcntl: [72, 25],
   futex: [202, 98],
+  getsockname: [51, 204],
+  getsockopt: [55, 209],
   gettid: [186, 178],
   io_uring_enter: [426, 426],
   io_uring_register: [427, 427],
