@@ -22,10 +22,6 @@ const ETIME = 62;
 
 const EVERYTHING = IORING_ASYNC_CANCEL_ANY | IORING_ASYNC_CANCEL_ALL;
 
-/** The `user_data` of the barrier and of the cancellation before it. */
-const BARRIER = 0xffff_ffff_ffff_fffen;
-const CANCEL = 0xffff_ffff_ffff_fffdn;
-
 /** How long to wait before cancelling once more what a cancellation may just have missed. */
 const RETRY_MS = 20;
 
@@ -53,12 +49,16 @@ export interface QuiescingRing {
 export function quiesce(ring: QuiescingRing): number {
   const { sq, cq } = ring;
   const end = performance.now() + ring.deadline;
+  // No caller's operation may pass for the barrier, whatever `user_data` it has: this one can not be guessed.
+  const name = Math.floor(Math.random() * 2 ** 53);
+  let cancelled = false;
   let barrier = "wanted" as "wanted" | "queued" | "reached" | "refused";
   sq.rewind();
   for (let first = true; ; first = false) {
     if (barrier === "wanted") {
-      sq.get()?.prepCancel64(0, EVERYTHING).setData64(CANCEL);
-      if (sq.get()?.prepNop().setFlags(IOSQE_IO_DRAIN).setData64(BARRIER) !== undefined) barrier = "queued";
+      // A queue of one entry takes them one after the other, a full one of the poller's when there is room.
+      if (!cancelled) cancelled = sq.get()?.prepCancel64(0, EVERYTHING) !== undefined;
+      if (sq.get()?.prepNop().setFlags(IOSQE_IO_DRAIN).setData64(name) !== undefined) barrier = "queued";
     } else if (!first) {
       // What is submitted after the barrier waits for it: a second cancellation must take another way.
       cancelEverything(ring);
@@ -67,7 +67,7 @@ export function quiesce(ring: QuiescingRing): number {
     submit(ring, Math.max(Math.min(left, RETRY_MS), 0));
 
     const slots = cq.each((cqe) => {
-      if (cqe.userData64 === BARRIER) barrier = cqe.res === 0 ? "reached" : "refused";
+      if (cqe.userData === name) barrier = cqe.res === 0 ? "reached" : "refused";
     });
     cq.advance(slots);
     const running = Math.max((sq.head() - cq.finished) | 0, 0);
