@@ -1,5 +1,5 @@
 import { alloc, Pinned } from "../ring/pinned.ts";
-import { viewAddress } from "../ring/view.ts";
+import { viewAddress, viewLength } from "../ring/view.ts";
 
 /** Memory that a struct is written to or read from: the library's own, or a view of the caller's. */
 export type Memory = Pinned | Uint8Array;
@@ -14,6 +14,11 @@ export function bytesOf(memory: Memory): Uint8Array {
 /** The address of memory that a struct is to point to. Throws a `TypeError` where memory can move or vanish. */
 export function addressOf(memory: Memory): number {
   return memory instanceof Pinned ? memory.address : viewAddress(memory);
+}
+
+/** The size of memory that a struct is to point to. */
+export function lengthOf(memory: Memory): number {
+  return memory instanceof Pinned ? memory.byteLength : viewLength(memory);
 }
 
 /** Exactly the bytes of a struct. Throws a `RangeError` where memory ends before the struct does. */

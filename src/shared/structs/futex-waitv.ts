@@ -1,6 +1,6 @@
-import { FUTEX_WAITV_MAX, FUTEX2_SIZE_U32, futex_waitv as layout } from "../abi/index.ts";
+import { FUTEX_WAITV_MAX, FUTEX2_NUMA, FUTEX2_SIZE_U32, futex_waitv as layout } from "../abi/index.ts";
 import { Struct } from "../ring/pinned.ts";
-import { addressOf, bits32, type Memory, u64 } from "./fields.ts";
+import { addressOf, bits32, lengthOf, type Memory, u64 } from "./fields.ts";
 
 /** One futex to wait for. */
 export interface Futex {
@@ -46,9 +46,13 @@ export class FutexWaitv extends Struct {
     this.#memory = futexes.map(({ futex, value, flags = FUTEX2_SIZE_U32 }, i) => {
       const at = i * layout.sizeof;
       const address = addressOf(futex);
-      const size = 1 << (bits32(flags, "flags") & SIZE_MASK);
-      if (futex.byteLength < size || address % size !== 0) {
-        throw new RangeError(`a futex takes ${size} aligned bytes, not ${futex.byteLength} at ${address}`);
+      const bits = bits32(flags, "flags");
+      const word = 1 << (bits & SIZE_MASK);
+      // With FUTEX2_NUMA the kernel keeps the node, as large again, behind the word.
+      const size = (bits & FUTEX2_NUMA) === 0 ? word : 2 * word;
+      const length = lengthOf(futex);
+      if (length < size || address % size !== 0) {
+        throw new RangeError(`a futex takes ${size} aligned bytes, not ${length} at ${address}`);
       }
       view.setBigUint64(at + layout.val, u64(value, "value"), true);
       view.setBigUint64(at + layout.uaddr, BigInt(address), true);

@@ -1,6 +1,6 @@
 import { iovec as layout } from "../abi/index.ts";
 import { Struct } from "../ring/pinned.ts";
-import { addressOf, type Memory } from "./fields.ts";
+import { addressOf, lengthOf, type Memory } from "./fields.ts";
 
 // As many as one registration of buffers takes; reads and writes take 1024.
 const MAX = 16384;
@@ -45,9 +45,10 @@ export class Iovecs extends Struct {
     const view = this.dataView();
     let totalBytes = 0;
     for (const [i, buffer] of this.#buffers.entries()) {
+      const length = lengthOf(buffer);
       view.setBigUint64(i * layout.sizeof + layout.iov_base, BigInt(addressOf(buffer)), true);
-      view.setBigUint64(i * layout.sizeof + layout.iov_len, BigInt(buffer.byteLength), true);
-      totalBytes += buffer.byteLength;
+      view.setBigUint64(i * layout.sizeof + layout.iov_len, BigInt(length), true);
+      totalBytes += length;
     }
     this.length = this.#buffers.length;
     this.totalBytes = totalBytes;

@@ -1,7 +1,7 @@
 import { msghdr as layout, sockaddr_storage } from "../abi/index.ts";
 import { Pinned, Struct } from "../ring/pinned.ts";
 import { type ControlMessage, decodeControl } from "./control.ts";
-import { addressOf, bytesOf, type Memory, whole } from "./fields.ts";
+import { addressOf, bytesOf, lengthOf, type Memory, whole } from "./fields.ts";
 import { Iovecs } from "./iovecs.ts";
 import { decodeSockaddr, encodeSockaddr, type SocketAddress } from "./sockaddr.ts";
 
@@ -80,7 +80,7 @@ export class Msghdr extends Struct {
 
   /** How many bytes of control messages there is room for: what `decodeRecvmsg` needs to know. */
   get controlLength(): number {
-    return this.#control?.byteLength ?? 0;
+    return this.#control === undefined ? 0 : lengthOf(this.#control);
   }
 
   /**
