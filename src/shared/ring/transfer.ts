@@ -1,4 +1,10 @@
-import { IORING_SETUP_CQE32, IORING_SETUP_SQE128 } from "../abi/index.ts";
+import { runtime } from "#runtime";
+import {
+  IORING_REGISTER_PROBE,
+  IORING_SETUP_CQE32,
+  IORING_SETUP_SQE128,
+  io_uring_probe,
+} from "../abi/index.ts";
 import { MAX_CQ_ENTRIES, MAX_SQ_ENTRIES } from "./options.ts";
 import { mapRing, type RingMemory, type RingParams, RingSetup, views } from "./setup.ts";
 
@@ -16,6 +22,9 @@ export interface RingTransfer {
   /** One 32-bit word that says whether the ring has been adopted: it can be once. */
   readonly claim: SharedArrayBuffer;
 }
+
+const EINVAL = 22;
+const PROBE_HEADER = io_uring_probe.sizeof;
 
 /**
  * Memory of rings that were handed over, held here for good: a Worker that is terminated takes its own references along
@@ -44,7 +53,27 @@ export function adoptSetup(transfer: RingTransfer): RingSetup {
     throw new TypeError("this ring has been adopted already: a ring belongs to one thread");
   }
   const { fd, params, memory, ringsLength } = transfer;
-  return new RingSetup(fd, params, memory === undefined ? mapRing(fd, params) : shared(memory, ringsLength));
+  return new RingSetup(fd, params, memory === undefined ? mapped(fd, params) : shared(memory, ringsLength));
+}
+
+/** Maps a ring's memory, once it is sure that there is as much as the transfer says: touching more would be fatal. */
+function mapped(fd: number, params: RingParams): RingMemory {
+  const memory = mapRing(fd, params);
+  if (reachesEnd(fd, memory.rings) && reachesEnd(fd, memory.sqes)) return memory;
+  memory.release();
+  throw new TypeError("the transfer's numbers are not those of its ring");
+}
+
+/**
+ * Whether `fd` is a ring, and the last bytes of a mapping are there. The call asks the kernel for no more than the probe's
+ * empty header, which it reads from there first: it answers a touch that would end this process with an errno.
+ */
+function reachesEnd(fd: number, words: Int32Array): boolean {
+  const end = new Uint8Array(words.buffer, words.byteOffset + words.byteLength - PROBE_HEADER, PROBE_HEADER);
+  const shim = runtime.load();
+  const result = shim.register(fd, IORING_REGISTER_PROBE, shim.address(end), 0);
+  if (result === 0) end.fill(0);
+  return result === 0 || result === -EINVAL;
 }
 
 function shared(buffer: SharedArrayBuffer, ringsLength: number): RingMemory {
