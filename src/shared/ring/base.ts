@@ -470,13 +470,18 @@ export class RingBase {
    * Makes a call of `io_uring_register(2)`; its result.
    *
    * @param arg an address or 0
-   * @param hint what to say of a failure
+   * @param hint what to say of any failure, or of each by its errno
    * @throws TypeError when the ring is closed; UringError for a failure
    */
-  protected register(opcode: number, arg: number, nrArgs: number, hint?: string): number {
+  protected register(
+    opcode: number,
+    arg: number,
+    nrArgs: number,
+    hint?: string | Readonly<Record<number, string>>,
+  ): number {
     this.#open();
     const result = this.tryRegister(opcode, arg, nrArgs);
-    if (result < 0) throw registerError(-result, opcode, hint);
+    if (result < 0) throw registerError(-result, opcode, typeof hint === "object" ? hint[-result] : hint);
     return result;
   }
 
@@ -495,6 +500,7 @@ export class RingBase {
 
   /** Gives every `io_uring_enter(2)` from now on a flag, or no longer. */
   protected setEnterFlag(flag: number, on: boolean): void {
+    this.#open();
     this.#enterFlags = on ? this.#enterFlags | flag : this.#enterFlags & ~flag;
   }
 
@@ -509,6 +515,17 @@ export class RingBase {
     Atomics.store(memory.rings, params.cqOff.flags, flags);
   }
 
+  /** How a registration call on another ring names this one: by its fd, or its index in the thread's table of rings. */
+  protected get reference(): { readonly fd: number; readonly registered: boolean } {
+    const fd = this.#open().#fd;
+    return fd >= 0 ? { fd, registered: false } : { fd: this.#enterFd, registered: true };
+  }
+
+  /** Announces completions that no operation of this ring causes, so that none is taken for an operation's end. */
+  protected expectCompletions(count: number): void {
+    this.#cq.finished = (this.#cq.finished - count) | 0;
+  }
+
   /** Keeps memory reachable until no operation is in flight: what operations under way may still use. */
   protected hold(memory: object): void {
     this.#held.hold(memory);
@@ -517,6 +534,12 @@ export class RingBase {
   /** Keeps memory reachable until the ring is closed. */
   protected holdForGood(memory: object): void {
     this.#held.holdForGood(memory);
+  }
+
+  /** Calls back once no operation is in flight, at once if none is; never for a ring that is closed with some left. */
+  protected whenIdle(release: () => void): void {
+    this.#held.whenIdle(release);
+    this.#releaseViews();
   }
 
   /** Calls back once the ring is closed and the kernel is done with it, which is never where operations are leaked. */

@@ -10,6 +10,7 @@ const registry = new Set<HeldViews>();
 export class HeldViews {
   #used = new Set<object>();
   readonly #provided = new Set<object>();
+  #callbacks: (() => void)[] = [];
 
   constructor() {
     registry.add(this);
@@ -25,15 +26,24 @@ export class HeldViews {
     this.#provided.add(memory);
   }
 
+  /** Calls back at the next `releaseIdle` or `releaseAll`. */
+  whenIdle(release: () => void): void {
+    this.#callbacks.push(release);
+  }
+
   /** Lets go of what operations used: none is in flight. */
   releaseIdle(): void {
     if (this.#used.size > 0) this.#used.clear();
+    if (this.#callbacks.length === 0) return;
+    const callbacks = this.#callbacks;
+    this.#callbacks = [];
+    for (const release of callbacks) release();
   }
 
   /** Lets go of everything: the kernel is done with the ring. */
   releaseAll(): void {
     registry.delete(this);
-    this.#used.clear();
+    this.releaseIdle();
     this.#provided.clear();
   }
 }

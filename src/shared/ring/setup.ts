@@ -70,7 +70,8 @@ export interface RingMemory {
   release(): void;
 }
 
-const ringArena = new Arena();
+/** Memory that the kernel keeps pinned while a ring lives, or a ring of buffers. */
+export const ringArena: Arena = new Arena();
 const freeShared = new Map<number, SharedArrayBuffer[]>();
 let paramsMemory: Pinned | undefined;
 
