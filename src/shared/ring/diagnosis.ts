@@ -108,7 +108,12 @@ function setupHint(errno: number, flags: number): string | undefined {
     if (newer.length > 0) {
       return `This kernel is ${release}: ${newer.map(([name, , kernel]) => `${name} came with Linux ${kernel}`).join(", ")}`;
     }
-    return `Kernel ${release} refuses this set of flags, 0x${flags.toString(16)}; a newer one may take it`;
+    const options = [
+      [abi.IORING_SETUP_SQ_AFF, "sqThreadCpu is no CPU that this process may run on"],
+      [abi.IORING_SETUP_ATTACH_WQ, "attachWq is no io_uring"],
+    ] as const;
+    const perhaps = options.filter(([flag]) => (flags & flag) !== 0).map(([, cause]) => `, or ${cause}`);
+    return `Kernel ${release} refuses this set of flags, 0x${flags.toString(16)}; a newer one may take it${perhaps.join("")}`;
   }
   return undefined;
 }
