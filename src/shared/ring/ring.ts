@@ -1,4 +1,4 @@
-import { RingBase } from "./base.ts";
+import { FileRegistration } from "./register/files.ts";
 
 /**
  * An io_uring: a pair of queues shared with the kernel.
@@ -18,4 +18,4 @@ import { RingBase } from "./base.ts";
  * ring.drain((userData, res) => console.log(userData, res > 0)); // 1 true
  * ```
  */
-export class Ring extends RingBase {}
+export class Ring extends FileRegistration {}
