@@ -77,14 +77,17 @@ function escapePattern(text: string): string {
   return text.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
 }
 
-function sourceFiles(): string[] {
-  const folder = join(root, "src/shared");
-  const names = readdirSync(folder, { recursive: true }) as string[];
-  return names.filter((name) => name.endsWith(".ts")).map((name) => `src/shared/${name}`);
+/** Every file below a folder whose name ends so, sorted. */
+function filesIn(folder: string, ending: string): string[] {
+  const names = readdirSync(join(root, folder), { recursive: true }) as string[];
+  return names
+    .filter((name) => name.endsWith(ending))
+    .sort()
+    .map((name) => `${folder}/${name}`);
 }
 
 describe("programs in the documentation", () => {
-  for (const file of ["README.md", "docs/memory.md", ...sourceFiles().sort()]) {
+  for (const file of ["README.md", ...filesIn("docs", ".md"), ...filesIn("src/shared", ".ts")]) {
     for (const { line, program } of programsIn(readFileSync(join(root, file), "utf8"))) {
       it(`${file}:${line}`, () => {
         const { status, stdout, stderr } = run(program);
