@@ -5,16 +5,23 @@
  */
 export { type UnavailableReason, UringError, UringUnavailableError } from "./errors.ts";
 export { type Availability, available } from "./ring/available.ts";
+export type { CloseResult } from "./ring/base.ts";
+export { Cancel } from "./ring/cancel-match.ts";
 export type { CompletionCallback } from "./ring/completion.ts";
+export { CpuSet } from "./ring/cpu-set.ts";
 export { Cqe } from "./ring/cqe.ts";
 export { Direct, type Target } from "./ring/direct.ts";
 export type { Int64, Mem } from "./ring/entry.ts";
 export type { RingMemoryKind, RingOptions } from "./ring/options.ts";
 export { alloc, cstring, Pinned } from "./ring/pinned.ts";
 export { Probe } from "./ring/probe.ts";
-export type { CloseResult } from "./ring/base.ts";
+export type { Napi } from "./ring/register/notification.ts";
+export type { MaxWorkers } from "./ring/register/workers.ts";
+export { type Restriction, Restrictions } from "./ring/restrictions.ts";
 export { Ring } from "./ring/ring.ts";
+export { SignalSet } from "./ring/signal-set.ts";
 export { Sqe } from "./ring/sqe.ts";
+export { registerSyncMsg } from "./ring/sync-msg.ts";
 export type { RingTransfer } from "./ring/transfer.ts";
 export type { WaitOptions } from "./ring/wait.ts";
 export * from "./structs/index.ts";

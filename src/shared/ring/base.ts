@@ -1,6 +1,5 @@
 import { runtime } from "#runtime";
 import {
-  IORING_ENTER_EXT_ARG,
   IORING_ENTER_GETEVENTS,
   IORING_ENTER_REGISTERED_RING,
   IORING_ENTER_SQ_WAIT,
@@ -215,7 +214,7 @@ export class RingBase {
    * As `submit`, and waits until completions are there.
    *
    * @param count how many completions to wait for
-   * @param options `timeout` and `minWait` in milliseconds, `sigmask`
+   * @param options `timeout` and `minWait` in milliseconds, `absolute`, `sigmask`
    * @returns how many entries the kernel took; where it took none, `-ETIME` when the time was up, `-EINTR` after a signal,
    * `-EAGAIN` or `-EBUSY`
    * @throws UringError for every other failure. See io_uring_submit_and_wait_timeout(3).
@@ -225,7 +224,7 @@ export class RingBase {
     if (options === undefined) return this.#submit(count, IORING_ENTER_GETEVENTS, 0, 0);
     this.#open();
     const arg = this.#wait.set(options);
-    return this.#submit(count, IORING_ENTER_GETEVENTS | IORING_ENTER_EXT_ARG, arg, this.#wait.size);
+    return this.#submit(count, IORING_ENTER_GETEVENTS | this.#wait.flags, arg, this.#wait.size);
   }
 
   /**
@@ -323,8 +322,8 @@ export class RingBase {
   waitCqe(options?: WaitOptions): Cqe | null {
     const ready = this.peekCqe();
     if (ready !== null) return ready;
-    const flags = IORING_ENTER_GETEVENTS | (options === undefined ? 0 : IORING_ENTER_EXT_ARG);
     const arg = options === undefined ? 0 : this.#wait.set(options);
+    const flags = IORING_ENTER_GETEVENTS | (options === undefined ? 0 : this.#wait.flags);
     this.#enter(0, 1, flags, arg, options === undefined ? 0 : this.#wait.size);
     return this.#cq.peek();
   }
@@ -479,10 +478,14 @@ export class RingBase {
     nrArgs: number,
     hint?: string | Readonly<Record<number, string>>,
   ): number {
-    this.#open();
-    const result = this.tryRegister(opcode, arg, nrArgs);
+    const result = this.attempt(opcode, arg, nrArgs);
     if (result < 0) throw registerError(-result, opcode, typeof hint === "object" ? hint[-result] : hint);
     return result;
+  }
+
+  /** As `register`, for callers to whom some failures are results; the result or `-errno`. */
+  protected attempt(opcode: number, arg: number, nrArgs: number): number {
+    return this.#open().tryRegister(opcode, arg, nrArgs);
   }
 
   /** Makes a call of `io_uring_register(2)` on the open or closing ring; its result or `-errno`. */

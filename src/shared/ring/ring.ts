@@ -1,4 +1,4 @@
-import { FileRegistration } from "./register/files.ts";
+import { CancelRegistration } from "./register/cancel.ts";
 
 /**
  * An io_uring: a pair of queues shared with the kernel.
@@ -18,4 +18,4 @@ import { FileRegistration } from "./register/files.ts";
  * ring.drain((userData, res) => console.log(userData, res > 0)); // 1 true
  * ```
  */
-export class Ring extends FileRegistration {}
+export class Ring extends CancelRegistration {}

@@ -1,26 +1,45 @@
-import { io_uring_getevents_arg } from "../abi/index.ts";
+import { IORING_ENTER_ABS_TIMER, IORING_ENTER_EXT_ARG, io_uring_getevents_arg } from "../abi/index.ts";
 import { allocInternal, type Pinned } from "./pinned.ts";
+import { SignalSet } from "./signal-set.ts";
 
 /** How long, and under which signal mask, to wait for completions. */
 export interface WaitOptions {
   /** Milliseconds to wait at most; fractions count down to nanoseconds. */
   timeout?: number;
   /**
+   * Whether `timeout` is a point in time instead, by the ring's clock: `CLOCK_MONOTONIC` unless `registerClock` has chosen
+   * another. Linux 6.12.
+   */
+  absolute?: boolean;
+  /**
    * Milliseconds to gather a whole batch in: the wait ends after them as soon as there is any completion. Linux 6.12,
    * feature `IORING_FEAT_MIN_TIMEOUT`.
    */
   minWait?: number;
-  /** The signals to block while waiting, in place of the thread's own mask: bit 0 is signal 1. */
-  sigmask?: bigint;
+  /** The signals to block while waiting, in place of the thread's own mask; as a bigint bit 0 is signal 1. */
+  sigmask?: SignalSet | bigint;
 }
 
 /** The kernel's `sigset_t` is 8 bytes long; libc's size, 128, is refused. */
 const SIGSET_SIZE = 8;
 const MAX_MS = 2 ** 53 / 1e6;
 
+/**
+ * A signal mask's 64 bits. Throws a `TypeError` for what is none, such as bytes of libc's `sigset_t`; a `RangeError` for
+ * a bigint of more bits.
+ */
+export function signalMask(sigmask: SignalSet | bigint): bigint {
+  if (sigmask instanceof SignalSet) return sigmask.mask;
+  if (typeof sigmask !== "bigint") throw new TypeError("sigmask must be a SignalSet or a bigint of 64 bits");
+  if (BigInt.asUintN(64, sigmask) !== sigmask) throw new RangeError("sigmask must be a bigint of 64 bits");
+  return sigmask;
+}
+
 /** A ring's `struct io_uring_getevents_arg` with the timespec and signal mask that it points to. */
 export class WaitArgument {
   readonly size: number = io_uring_getevents_arg.sizeof;
+  /** The flags that the argument last written goes with. */
+  flags: number = IORING_ENTER_EXT_ARG;
   #memory: Pinned | undefined;
   #view: DataView | undefined;
 
@@ -28,14 +47,12 @@ export class WaitArgument {
   set(options: WaitOptions): number {
     if (typeof options !== "object" || options === null)
       throw new TypeError("wait options must be an object");
-    const { timeout, minWait = 0, sigmask } = options;
+    const { timeout, absolute = false, minWait = 0 } = options;
     if (timeout !== undefined) checkDuration(timeout, MAX_MS, "timeout");
     checkDuration(minWait, 4_294_967, "minWait");
-    if (sigmask !== undefined) {
-      if (typeof sigmask !== "bigint") throw new TypeError("sigmask must be a bigint of 64 bits");
-      if (BigInt.asUintN(64, sigmask) !== sigmask)
-        throw new RangeError("sigmask must be a bigint of 64 bits");
-    }
+    if (typeof absolute !== "boolean") throw new TypeError("absolute must be true or false");
+    const sigmask = options.sigmask === undefined ? undefined : signalMask(options.sigmask);
+    this.flags = absolute ? IORING_ENTER_EXT_ARG | IORING_ENTER_ABS_TIMER : IORING_ENTER_EXT_ARG;
     const arg = io_uring_getevents_arg;
     const memory = this.#load();
     const view = this.#view as DataView;

@@ -75,3 +75,12 @@ export function u64(value: unknown, name: string): bigint {
     throw new RangeError(`${name} must be from 0 to 2^64 - 1, not ${value}`);
   return value;
 }
+
+/** 64 bits, from a number where that is exact or from a bigint, signed or not. */
+export function bits64(value: unknown, name: string): bigint {
+  if (typeof value === "number") {
+    return BigInt.asUintN(64, BigInt(whole(value, -Number.MAX_SAFE_INTEGER, Number.MAX_SAFE_INTEGER, name)));
+  }
+  if (typeof value === "bigint" && value < 0n && value >= -(1n << 63n)) return BigInt.asUintN(64, value);
+  return u64(value, name);
+}

@@ -22,6 +22,7 @@ import {
   IORING_TIMEOUT_UPDATE,
   IOSQE_FIXED_FILE,
 } from "../../abi/index.ts";
+import { Cancel } from "../cancel-match.ts";
 import { Direct, type Target } from "../direct.ts";
 import type { Int64, Mem } from "../entry.ts";
 import { s32, u32 } from "./integers.ts";
@@ -177,6 +178,17 @@ export class ControlPrep extends SocketsPrep {
       opcode,
       0,
     );
+  }
+
+  /**
+   * Cancels what matches: `prepCancelMatch(Cancel.fd(fd).op(IORING_OP_READ).all())`. The C helpers are special cases.
+   *
+   * The completion's `res` is as for `prepCancel64`. See io_uring_prep_cancel64(3).
+   */
+  prepCancelMatch(match: Cancel): this {
+    if (!(match instanceof Cancel)) throw new TypeError("a Cancel is needed, such as Cancel.userData(1)");
+    const { flags, fd, userData, opcode } = match.fields();
+    return this.opFlags(flags).rw(IORING_OP_ASYNC_CANCEL, fd, userData, opcode, 0);
   }
 
   /**
