@@ -21,6 +21,7 @@ const NUMBERS = {
   mknodat: [259, 33],
   mmap: [9, 222],
   munmap: [11, 215],
+  openat: [257, 56],
   pipe2: [293, 59],
   ppoll: [271, 73],
   prlimit64: [302, 261],
