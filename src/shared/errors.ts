@@ -11,9 +11,9 @@ export class UringError extends Error {
   /** The call that failed, such as `"io_uring_setup"` or `"openat"`. */
   readonly syscall: string;
   /** The path the operation was about, where it had one. */
-  readonly path?: string;
+  declare readonly path?: string;
   /** The socket address the operation was about, where it had one. */
-  readonly address?: string;
+  declare readonly address?: string;
 
   /**
    * @param failure the errno's number, name and meaning

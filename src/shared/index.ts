@@ -12,6 +12,7 @@ export { CpuSet } from "./ring/cpu-set.ts";
 export { Cqe } from "./ring/cqe.ts";
 export { Direct, type Target } from "./ring/direct.ts";
 export type { Int64, Mem } from "./ring/entry.ts";
+export { uringError } from "./ring/errno.ts";
 export type { RingMemoryKind, RingOptions } from "./ring/options.ts";
 export { alloc, cstring, Pinned } from "./ring/pinned.ts";
 export { Probe } from "./ring/probe.ts";

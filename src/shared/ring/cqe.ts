@@ -6,7 +6,7 @@ import {
   IORING_CQE_F_NOTIF,
 } from "../abi/index.ts";
 import type { UringError } from "../errors.ts";
-import { errnoError } from "./errno.ts";
+import { uringError } from "./errno.ts";
 
 const TWO_32 = 4294967296;
 
@@ -76,10 +76,11 @@ export class Cqe {
   /**
    * The failure as an error, `null` for success.
    *
-   * @param syscall what to call the operation in the message
+   * @param syscall what to call the operation in the message, such as `"openat"`
+   * @param about the path or socket address it was on
    */
-  error(syscall = "io_uring operation"): UringError | null {
-    return this.#res < 0 ? errnoError(-this.#res, syscall) : null;
+  error(syscall = "io_uring operation", about?: { path?: string; address?: string }): UringError | null {
+    return this.#res < 0 ? uringError(this.#res, syscall, about) : null;
   }
 }
 

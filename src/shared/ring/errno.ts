@@ -25,6 +25,30 @@ export function errnoError(
   return new UringError(errnoName(errno), syscall, detail);
 }
 
+/**
+ * The error for a completion's result below zero, as `drain` hands it out.
+ *
+ * @param res the result, `-errno`
+ * @param syscall what to call the operation in the message, such as `"openat"`
+ * @param about the path or socket address it was on
+ *
+ * @example
+ * ```ts
+ * import { uringError } from "uring";
+ *
+ * const error = uringError(-2, "openat", { path: "/nowhere" });
+ * console.log(error.message); // ENOENT: no such file or directory, openat '/nowhere'
+ * ```
+ */
+export function uringError(
+  res: number,
+  syscall: string,
+  about: { path?: string; address?: string } = {},
+): UringError {
+  if (!Number.isInteger(res) || res >= 0) throw new RangeError(`a result below zero is needed, not ${res}`);
+  return errnoError(-res, syscall, { path: about.path, address: about.address });
+}
+
 /** The running kernel's release, such as `"6.18.44"`. */
 export function kernelRelease(): string {
   return shimText(runtime.load().kernelRelease(scratch, scratch.length));

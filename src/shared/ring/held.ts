@@ -2,6 +2,17 @@
 const registry = new Set<HeldViews>();
 
 /**
+ * Calls back once no ring keeps an object any more: at once where none does, not before the last of those that do has been
+ * idle.
+ */
+export function whenReleased(memory: object, release: () => void): void {
+  const holders = [...registry].filter((held) => held.holds(memory));
+  let left = holders.length;
+  if (left === 0) release();
+  for (const held of holders) held.whenIdle(() => --left === 0 && release());
+}
+
+/**
  * Views of callers that the kernel may still read or write: they must not be collected.
  *
  * Which completion ends the use of which view only the caller knows, whose the `user_data` is. So all are kept until no
@@ -24,6 +35,11 @@ export class HeldViews {
   /** Keeps memory until `releaseAll`: the kernel may use it for operations to come. */
   holdForGood(memory: object): void {
     this.#provided.add(memory);
+  }
+
+  /** Whether operations in flight may be using something. */
+  holds(memory: object): boolean {
+    return this.#used.has(memory);
   }
 
   /** Calls back at the next `releaseIdle` or `releaseAll`. */

@@ -1,6 +1,7 @@
 import { runtime } from "#runtime";
 import { Arena, type Block } from "./arena.ts";
 import { errnoError } from "./errno.ts";
+import { whenReleased } from "./held.ts";
 
 const HUGE_PAGE = 2 * 1024 * 1024;
 const MAX_BYTES = 2 ** 31;
@@ -165,11 +166,14 @@ export abstract class Struct {
     return new DataView(this.#block.buffer, this.#block.offset, this.#byteLength);
   }
 
-  /** Gives the struct's memory back for reuse, once every operation that was given it has completed. */
+  /**
+   * Gives the struct's memory back for reuse, though not while operations on it are in flight: what the kernel writes
+   * into a message header must not end up among the addresses of another struct.
+   */
   [Symbol.dispose](): void {
     if (!this.#live) return;
     this.#live = false;
-    structArena.give(this.#block);
+    whenReleased(this, () => structArena.give(this.#block));
   }
 }
 

@@ -11,8 +11,8 @@ import { ProcessPrep } from "./prep/process.ts";
  * ```ts
  * import { alloc, Ring } from "uring";
  *
- * using ring = new Ring({ entries: 8 });
  * using buffer = alloc(4096);
+ * using ring = new Ring({ entries: 8 });
  * ring.getSqe()?.prepRead(0, buffer, 4096, -1).setData64(1);
  * ring.submit();
  * ```
