@@ -6,6 +6,7 @@
 export { type UnavailableReason, UringError, UringUnavailableError } from "./errors.ts";
 export { type Availability, available } from "./ring/available.ts";
 export type { CloseResult } from "./ring/base.ts";
+export type { BufferPiece, BufferRing } from "./ring/buffer-ring.ts";
 export { Cancel } from "./ring/cancel-match.ts";
 export type { CompletionCallback } from "./ring/completion.ts";
 export { CpuSet } from "./ring/cpu-set.ts";
@@ -16,6 +17,8 @@ export { uringError } from "./ring/errno.ts";
 export type { RingMemoryKind, RingOptions } from "./ring/options.ts";
 export { alloc, cstring, Pinned } from "./ring/pinned.ts";
 export { Probe } from "./ring/probe.ts";
+export type { BufferRingOptions, BufRingRegistrationOptions } from "./ring/register/buf-rings.ts";
+export type { BufferSlot } from "./ring/register/buffers.ts";
 export type { Napi } from "./ring/register/notification.ts";
 export type { MaxWorkers } from "./ring/register/workers.ts";
 export { type Restriction, Restrictions } from "./ring/restrictions.ts";

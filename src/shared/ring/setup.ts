@@ -252,7 +252,8 @@ export function views(
   };
 }
 
-function viewOrUnmap(shim: Shim, address: number, length: number): ArrayBuffer {
+/** The memory of a mapping, which is undone where it can not be looked at. */
+export function viewOrUnmap(shim: Shim, address: number, length: number): ArrayBuffer {
   try {
     return shim.view(address, length);
   } catch (error) {
@@ -262,7 +263,7 @@ function viewOrUnmap(shim: Shim, address: number, length: number): ArrayBuffer {
 }
 
 /** Unmaps memory after detaching every view of it: a view that outlived its mapping would end the process. */
-function unmap(shim: Shim, mappings: [ArrayBuffer, number][]): void {
+export function unmap(shim: Shim, mappings: [ArrayBuffer, number][]): void {
   for (const [buffer, address] of mappings) {
     const length = buffer.byteLength;
     buffer.transfer(0);

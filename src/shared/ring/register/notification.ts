@@ -14,7 +14,7 @@ import {
 import { whole } from "../../structs/fields.ts";
 import { Argument } from "../argument.ts";
 import { errnoError } from "../errno.ts";
-import { FileRegistration } from "./files.ts";
+import { BufRingRegistration } from "./buf-rings.ts";
 import { boolean, object } from "./values.ts";
 
 const ENXIO = 6;
@@ -31,7 +31,7 @@ export interface Napi {
 }
 
 /** How a ring tells of completions, and how it waits for them. */
-export class NotificationRegistration extends FileRegistration {
+export class NotificationRegistration extends BufRingRegistration {
   /**
    * Adds one to an eventfd's counter for each completion posted, or once for several. One eventfd a ring.
    *
