@@ -73,10 +73,11 @@ export class CompletionQueue {
   /** Calls back for every completion that is there now; how many there were. */
   drain(callback: CompletionCallback): number {
     const words = this.#words;
-    const first = this.#first;
-    const mask = this.#mask;
-    const shift = this.#shift;
-    const odd = this.#odd;
+    // `| 0` here, or V8 unpacks each of them anew for every completion.
+    const first = this.#first | 0;
+    const mask = this.#mask | 0;
+    const shift = this.#shift | 0;
+    const odd = this.#odd | 0;
     let count = 0;
     let more = 0;
     this.load();

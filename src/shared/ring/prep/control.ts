@@ -44,7 +44,7 @@ export class ControlPrep extends SocketsPrep {
    * @param pollMask `POLLIN` and its like, or-ed
    */
   prepPollAdd(fd: Target, pollMask: number): this {
-    return this.#poll(fd, pollMask, 0);
+    return this.poll(fd, pollMask, 0);
   }
 
   /**
@@ -56,7 +56,7 @@ export class ControlPrep extends SocketsPrep {
    * @param pollMask `POLLIN` and its like, or-ed
    */
   prepPollMultishot(fd: Target, pollMask: number): this {
-    return this.#poll(fd, pollMask, IORING_POLL_ADD_MULTI);
+    return this.poll(fd, pollMask, IORING_POLL_ADD_MULTI);
   }
 
   /**
@@ -97,7 +97,7 @@ export class ControlPrep extends SocketsPrep {
    */
   prepTimeout(ts: Mem, count: number, flags: number): this {
     const completions = u32(count, "count");
-    return this.opFlags(flags).rw(IORING_OP_TIMEOUT, -1, this.#time(ts, flags), 1, completions);
+    return this.opFlags(flags).rw(IORING_OP_TIMEOUT, -1, this.time(ts, flags), 1, completions);
   }
 
   /**
@@ -123,7 +123,7 @@ export class ControlPrep extends SocketsPrep {
    */
   prepTimeoutUpdate(ts: Mem, userData: Int64, flags: number): this {
     const bits = u32(flags, "flags") | IORING_TIMEOUT_UPDATE;
-    return this.opFlags(bits).rw(IORING_OP_TIMEOUT_REMOVE, -1, userData, 0, this.#time(ts, bits));
+    return this.opFlags(bits).rw(IORING_OP_TIMEOUT_REMOVE, -1, userData, 0, this.time(ts, bits));
   }
 
   /**
@@ -137,7 +137,7 @@ export class ControlPrep extends SocketsPrep {
    * @param flags `IORING_TIMEOUT_ABS`, clocks, `IORING_TIMEOUT_ETIME_SUCCESS`
    */
   prepLinkTimeout(ts: Mem, flags: number): this {
-    return this.opFlags(flags).rw(IORING_OP_LINK_TIMEOUT, -1, this.#time(ts, flags), 1, 0);
+    return this.opFlags(flags).rw(IORING_OP_LINK_TIMEOUT, -1, this.time(ts, flags), 1, 0);
   }
 
   /**
@@ -317,12 +317,12 @@ export class ControlPrep extends SocketsPrep {
     return this.opFlags(flags).rw(IORING_OP_FIXED_FD_INSTALL, fd, 0, 0, 0).setFlags(IOSQE_FIXED_FILE);
   }
 
-  #poll(fd: Target, pollMask: number, command: number): this {
+  private poll(fd: Target, pollMask: number, command: number): this {
     return this.opFlags(pollMask).rw(IORING_OP_POLL_ADD, fd, 0, command, 0);
   }
 
   /** Where the kernel finds a time: the address of a timespec, or the nanoseconds in its place. */
-  #time(ts: Mem, flags: number): Int64 {
+  private time(ts: Mem, flags: number): Int64 {
     if ((flags & IORING_TIMEOUT_IMMEDIATE_ARG) === 0) return this.data(ts, __kernel_timespec.sizeof);
     if (typeof ts === "number" || typeof ts === "bigint") return ts;
     throw new TypeError("with IORING_TIMEOUT_IMMEDIATE_ARG the time is nanoseconds, a number or a bigint");

@@ -182,7 +182,7 @@ export class FilesPrep extends IoPrep {
    * the operation's until then. Linux 5.11. See io_uring_prep_renameat(3), renameat2(2).
    */
   prepRenameat(oldDfd: number, oldPath: Mem, newDfd: number, newPath: Mem, flags: number): this {
-    return this.#twoPaths(IORING_OP_RENAMEAT, oldDfd, oldPath, newDfd, newPath, flags);
+    return this.twoPaths(IORING_OP_RENAMEAT, oldDfd, oldPath, newDfd, newPath, flags);
   }
 
   /**
@@ -192,7 +192,7 @@ export class FilesPrep extends IoPrep {
    * until then. Linux 5.11. See io_uring_prep_rename(3), rename(2).
    */
   prepRename(oldPath: Mem, newPath: Mem): this {
-    return this.#twoPaths(IORING_OP_RENAMEAT, AT_FDCWD, oldPath, AT_FDCWD, newPath, 0);
+    return this.twoPaths(IORING_OP_RENAMEAT, AT_FDCWD, oldPath, AT_FDCWD, newPath, 0);
   }
 
   /**
@@ -252,7 +252,7 @@ export class FilesPrep extends IoPrep {
    * operation's until then. Linux 5.15. See io_uring_prep_linkat(3), linkat(2).
    */
   prepLinkat(oldDfd: number, oldPath: Mem, newDfd: number, newPath: Mem, flags: number): this {
-    return this.#twoPaths(IORING_OP_LINKAT, oldDfd, oldPath, newDfd, newPath, flags);
+    return this.twoPaths(IORING_OP_LINKAT, oldDfd, oldPath, newDfd, newPath, flags);
   }
 
   /**
@@ -264,7 +264,7 @@ export class FilesPrep extends IoPrep {
    * operation's until then. Linux 5.15. See io_uring_prep_link(3), link(2).
    */
   prepLink(oldPath: Mem, newPath: Mem, flags: number): this {
-    return this.#twoPaths(IORING_OP_LINKAT, AT_FDCWD, oldPath, AT_FDCWD, newPath, flags);
+    return this.twoPaths(IORING_OP_LINKAT, AT_FDCWD, oldPath, AT_FDCWD, newPath, flags);
   }
 
   /**
@@ -277,7 +277,7 @@ export class FilesPrep extends IoPrep {
    * `name`, `value` and `path` are the operation's until then. Linux 5.19. See io_uring_prep_getxattr(3), getxattr(2).
    */
   prepGetxattr(name: Mem, value: Mem, path: Mem, len: number): this {
-    return this.addr3(this.path(path)).#xattr(IORING_OP_GETXATTR, 0, name, value, 0, len);
+    return this.addr3(this.path(path)).xattr(IORING_OP_GETXATTR, 0, name, value, 0, len);
   }
 
   /**
@@ -291,7 +291,7 @@ export class FilesPrep extends IoPrep {
    * `path` are the operation's until then. Linux 5.19. See io_uring_prep_setxattr(3), setxattr(2).
    */
   prepSetxattr(name: Mem, value: Mem, path: Mem, flags: number, len: number): this {
-    return this.addr3(this.path(path)).#xattr(IORING_OP_SETXATTR, 0, name, value, flags, len);
+    return this.addr3(this.path(path)).xattr(IORING_OP_SETXATTR, 0, name, value, flags, len);
   }
 
   /**
@@ -304,7 +304,7 @@ export class FilesPrep extends IoPrep {
    * `name` and `value` are the operation's until then. Linux 5.19. See io_uring_prep_fgetxattr(3), fgetxattr(2).
    */
   prepFgetxattr(fd: Target, name: Mem, value: Mem, len: number): this {
-    return this.#xattr(IORING_OP_FGETXATTR, fd, name, value, 0, len);
+    return this.xattr(IORING_OP_FGETXATTR, fd, name, value, 0, len);
   }
 
   /**
@@ -318,15 +318,22 @@ export class FilesPrep extends IoPrep {
    * are the operation's until then. Linux 5.19. See io_uring_prep_fsetxattr(3), fsetxattr(2).
    */
   prepFsetxattr(fd: Target, name: Mem, value: Mem, flags: number, len: number): this {
-    return this.#xattr(IORING_OP_FSETXATTR, fd, name, value, flags, len);
+    return this.xattr(IORING_OP_FSETXATTR, fd, name, value, flags, len);
   }
 
-  #twoPaths(opcode: number, oldDfd: number, oldPath: Mem, newDfd: number, newPath: Mem, flags: number): this {
+  private twoPaths(
+    opcode: number,
+    oldDfd: number,
+    oldPath: Mem,
+    newDfd: number,
+    newPath: Mem,
+    flags: number,
+  ): this {
     this.opFlags(flags);
     return this.rw(opcode, plain(oldDfd), this.path(oldPath), plain(newDfd), this.path(newPath));
   }
 
-  #xattr(opcode: number, fd: Target, name: Mem, value: Mem, flags: number, len: number): this {
+  private xattr(opcode: number, fd: Target, name: Mem, value: Mem, flags: number, len: number): this {
     const valueAddress = this.data(value, len >>> 0);
     return this.opFlags(flags).rw(opcode, fd, this.path(name), len, valueAddress);
   }

@@ -139,7 +139,7 @@ export class IoPrep extends Entry {
    * Linux 5.6. See io_uring_prep_read(3), pread(2).
    */
   prepRead(fd: Target, buf: Mem, nbytes: number, offset: Int64): this {
-    return this.#transfer(IORING_OP_READ, fd, buf, nbytes, offset);
+    return this.transfer(IORING_OP_READ, fd, buf, nbytes, offset);
   }
 
   /**
@@ -153,7 +153,7 @@ export class IoPrep extends Entry {
    * until then. Linux 5.1. See io_uring_prep_read_fixed(3).
    */
   prepReadFixed(fd: Target, buf: Mem, nbytes: number, offset: Int64, bufIndex: number): this {
-    return this.bufIndex(bufIndex).#transfer(IORING_OP_READ_FIXED, fd, buf, nbytes, offset);
+    return this.bufIndex(bufIndex).transfer(IORING_OP_READ_FIXED, fd, buf, nbytes, offset);
   }
 
   /**
@@ -166,7 +166,7 @@ export class IoPrep extends Entry {
    * operation's until then. Linux 5.1. See io_uring_prep_readv(3), preadv(2).
    */
   prepReadv(fd: Target, iovecs: Iovecs | number | bigint, nrVecs: number, offset: Int64): this {
-    return this.#transferVectors(IORING_OP_READV, fd, iovecs, nrVecs, offset);
+    return this.transferVectors(IORING_OP_READV, fd, iovecs, nrVecs, offset);
   }
 
   /**
@@ -185,7 +185,7 @@ export class IoPrep extends Entry {
     offset: Int64,
     flags: number,
   ): this {
-    return this.opFlags(flags).#transferVectors(IORING_OP_READV, fd, iovecs, nrVecs, offset);
+    return this.opFlags(flags).transferVectors(IORING_OP_READV, fd, iovecs, nrVecs, offset);
   }
 
   /**
@@ -206,7 +206,7 @@ export class IoPrep extends Entry {
     bufIndex: number,
   ): this {
     this.opFlags(flags).bufIndex(bufIndex);
-    return this.#transferVectors(IORING_OP_READV_FIXED, fd, iovecs, nrVecs, offset);
+    return this.transferVectors(IORING_OP_READV_FIXED, fd, iovecs, nrVecs, offset);
   }
 
   /**
@@ -237,7 +237,7 @@ export class IoPrep extends Entry {
    * changed meanwhile may be written either way. Linux 5.6. See io_uring_prep_write(3), pwrite(2).
    */
   prepWrite(fd: Target, buf: Mem, nbytes: number, offset: Int64): this {
-    return this.#transfer(IORING_OP_WRITE, fd, buf, nbytes, offset);
+    return this.transfer(IORING_OP_WRITE, fd, buf, nbytes, offset);
   }
 
   /**
@@ -251,7 +251,7 @@ export class IoPrep extends Entry {
    * operation's until then. Linux 5.1. See io_uring_prep_write_fixed(3).
    */
   prepWriteFixed(fd: Target, buf: Mem, nbytes: number, offset: Int64, bufIndex: number): this {
-    return this.bufIndex(bufIndex).#transfer(IORING_OP_WRITE_FIXED, fd, buf, nbytes, offset);
+    return this.bufIndex(bufIndex).transfer(IORING_OP_WRITE_FIXED, fd, buf, nbytes, offset);
   }
 
   /**
@@ -264,7 +264,7 @@ export class IoPrep extends Entry {
    * Linux 5.1. See io_uring_prep_writev(3), pwritev(2).
    */
   prepWritev(fd: Target, iovecs: Iovecs | number | bigint, nrVecs: number, offset: Int64): this {
-    return this.#transferVectors(IORING_OP_WRITEV, fd, iovecs, nrVecs, offset);
+    return this.transferVectors(IORING_OP_WRITEV, fd, iovecs, nrVecs, offset);
   }
 
   /**
@@ -283,7 +283,7 @@ export class IoPrep extends Entry {
     offset: Int64,
     flags: number,
   ): this {
-    return this.opFlags(flags).#transferVectors(IORING_OP_WRITEV, fd, iovecs, nrVecs, offset);
+    return this.opFlags(flags).transferVectors(IORING_OP_WRITEV, fd, iovecs, nrVecs, offset);
   }
 
   /**
@@ -304,7 +304,7 @@ export class IoPrep extends Entry {
     bufIndex: number,
   ): this {
     this.opFlags(flags).bufIndex(bufIndex);
-    return this.#transferVectors(IORING_OP_WRITEV_FIXED, fd, iovecs, nrVecs, offset);
+    return this.transferVectors(IORING_OP_WRITEV_FIXED, fd, iovecs, nrVecs, offset);
   }
 
   /**
@@ -318,7 +318,7 @@ export class IoPrep extends Entry {
    * for an offset on a pipe. Linux 5.7. See io_uring_prep_splice(3), splice(2).
    */
   prepSplice(fdIn: Target, offIn: Int64, fdOut: Target, offOut: Int64, nbytes: number, flags: number): this {
-    return this.#from(fdIn, flags).rw(IORING_OP_SPLICE, fdOut, offIn, nbytes, offOut);
+    return this.from(fdIn, flags).rw(IORING_OP_SPLICE, fdOut, offIn, nbytes, offOut);
   }
 
   /**
@@ -330,7 +330,7 @@ export class IoPrep extends Entry {
    * Linux 5.8. See io_uring_prep_tee(3), tee(2).
    */
   prepTee(fdIn: Target, fdOut: Target, nbytes: number, flags: number): this {
-    return this.#from(fdIn, flags).rw(IORING_OP_TEE, fdOut, 0, nbytes, 0);
+    return this.from(fdIn, flags).rw(IORING_OP_TEE, fdOut, 0, nbytes, 0);
   }
 
   /**
@@ -444,7 +444,7 @@ export class IoPrep extends Entry {
    * @throws RangeError for advice refused as above
    */
   prepMadvise(addr: Mem, length: number, advice: number): this {
-    const address = this.#advised(addr, length >>> 0, advice);
+    const address = this.advised(addr, length >>> 0, advice);
     return this.opFlags(advice).rw(IORING_OP_MADVISE, -1, address, length, 0);
   }
 
@@ -455,16 +455,16 @@ export class IoPrep extends Entry {
    * @throws RangeError for advice refused as by `prepMadvise`
    */
   prepMadvise64(addr: Mem, length: Int64, advice: number): this {
-    const address = this.#advised(addr, Number(length), advice);
+    const address = this.advised(addr, Number(length), advice);
     return this.opFlags(advice).rw(IORING_OP_MADVISE, -1, address, 0, length);
   }
 
   /** `>>> 0` is how many bytes the kernel makes of a length; what is no such number `rw` refuses. */
-  #transfer(opcode: number, fd: Target, buf: Mem, nbytes: number, offset: Int64): this {
+  private transfer(opcode: number, fd: Target, buf: Mem, nbytes: number, offset: Int64): this {
     return this.rw(opcode, fd, this.data(buf, nbytes >>> 0), nbytes, offset);
   }
 
-  #transferVectors(
+  private transferVectors(
     opcode: number,
     fd: Target,
     iovecs: Iovecs | number | bigint,
@@ -478,14 +478,14 @@ export class IoPrep extends Entry {
   }
 
   /** Sets the input of splice and tee, which has a flag of its own for slots of the file table. */
-  #from(fdIn: Target, flags: number): this {
+  private from(fdIn: Target, flags: number): this {
     this.opFlags(flags);
     if (!(fdIn instanceof Direct)) return this.fileIndex(fdIn);
     return this.opFlags(flags | SPLICE_F_FD_IN_FIXED).fileIndex(fdIn.slot);
   }
 
   /** The address of memory that advice is given on, once it is sure that nobody's memory suffers from it. */
-  #advised(addr: Mem, length: number, advice: number): Int64 {
+  private advised(addr: Mem, length: number, advice: number): Int64 {
     if (length < 0) throw new RangeError(`a length can not be ${length}`);
     const address = this.data(addr, length);
     if (typeof addr === "number" || typeof addr === "bigint" || GENTLE_ADVICE.has(advice)) return address;

@@ -37,7 +37,7 @@ export class ProcessPrep extends ControlPrep {
    * @param flags 0: none are defined
    */
   prepFutexWake(futex: Mem, val: Int64, mask: Int64, futexFlags: number, flags: number): this {
-    return this.#futex(IORING_OP_FUTEX_WAKE, futex, val, mask, futexFlags, flags);
+    return this.futex(IORING_OP_FUTEX_WAKE, futex, val, mask, futexFlags, flags);
   }
 
   /**
@@ -53,7 +53,7 @@ export class ProcessPrep extends ControlPrep {
    * @param flags 0: none are defined
    */
   prepFutexWait(futex: Mem, val: Int64, mask: Int64, futexFlags: number, flags: number): this {
-    return this.#futex(IORING_OP_FUTEX_WAIT, futex, val, mask, futexFlags, flags);
+    return this.futex(IORING_OP_FUTEX_WAIT, futex, val, mask, futexFlags, flags);
   }
 
   /**
@@ -175,7 +175,14 @@ export class ProcessPrep extends ControlPrep {
     return this.rw(IORING_OP_URING_CMD, fd, 0, 0, BLOCK_URING_CMD_ZONE_RESET_ALL);
   }
 
-  #futex(opcode: number, futex: Mem, val: Int64, mask: Int64, futexFlags: number, flags: number): this {
+  private futex(
+    opcode: number,
+    futex: Mem,
+    val: Int64,
+    mask: Int64,
+    futexFlags: number,
+    flags: number,
+  ): this {
     const kind = s32(futexFlags, "futex flags");
     const word = (kind & SIZE_MASK) === FUTEX2_SIZE_U64 ? 8 : 4;
     // With FUTEX2_NUMA the kernel keeps the node, as large again, behind the word.

@@ -52,7 +52,7 @@ export class SocketsPrep extends FilesPrep {
    */
   prepSend(sockfd: Target, buf: Mem | Iovecs, len: Int64, flags: number): this {
     const bytes = size(len, buf);
-    return this.opFlags(flags).rw(IORING_OP_SEND, sockfd, this.#payload(buf, bytes), bytes, 0);
+    return this.opFlags(flags).rw(IORING_OP_SEND, sockfd, this.payload(buf, bytes), bytes, 0);
   }
 
   /**
@@ -99,7 +99,7 @@ export class SocketsPrep extends FilesPrep {
     const to = this.data(addr, u32(addrlen, "address length"));
     return this.opFlags(flags)
       .addrLen(addrlen)
-      .rw(IORING_OP_SEND, sockfd, this.#payload(buf, bytes), bytes, to);
+      .rw(IORING_OP_SEND, sockfd, this.payload(buf, bytes), bytes, to);
   }
 
   /**
@@ -122,7 +122,7 @@ export class SocketsPrep extends FilesPrep {
     }
     return this.opFlags(flags)
       .setIoprio(zcFlags & 0xffff)
-      .rw(IORING_OP_SEND_ZC, sockfd, this.#payload(buf, bytes), bytes, 0);
+      .rw(IORING_OP_SEND_ZC, sockfd, this.payload(buf, bytes), bytes, 0);
   }
 
   /**
@@ -297,7 +297,7 @@ export class SocketsPrep extends FilesPrep {
    * @param addrlen length of the address in bytes, at most those of `addr`
    */
   prepConnect(fd: Target, addr: Mem, addrlen: number): this {
-    return this.#address(IORING_OP_CONNECT, fd, addr, addrlen);
+    return this.address(IORING_OP_CONNECT, fd, addr, addrlen);
   }
 
   /**
@@ -309,7 +309,7 @@ export class SocketsPrep extends FilesPrep {
    * @param addrlen length of the address in bytes, at most those of `addr`
    */
   prepBind(fd: Target, addr: Mem, addrlen: number): this {
-    return this.#address(IORING_OP_BIND, fd, addr, addrlen);
+    return this.address(IORING_OP_BIND, fd, addr, addrlen);
   }
 
   /**
@@ -418,14 +418,14 @@ export class SocketsPrep extends FilesPrep {
   }
 
   /** The address of what is to be sent: bytes, or `length` pieces of them. */
-  #payload(buf: Mem | Iovecs, length: number): Int64 {
+  private payload(buf: Mem | Iovecs, length: number): Int64 {
     if (typeof buf !== "object" || !(buf instanceof Iovecs)) return this.data(buf, length);
     if (length > buf.length) throw new RangeError(`${length} pieces are more than the ${buf.length} given`);
     return this.struct(buf, Iovecs);
   }
 
   /** An operation that takes an address and its length. */
-  #address(opcode: number, fd: Target, addr: Mem, addrlen: number): this {
+  private address(opcode: number, fd: Target, addr: Mem, addrlen: number): this {
     const length = u32(addrlen, "address length");
     return this.rw(opcode, fd, this.data(addr, length), 0, length);
   }
