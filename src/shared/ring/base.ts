@@ -483,6 +483,11 @@ export class RingBase {
     return result;
   }
 
+  /** Throws a `TypeError` when the ring is closed. */
+  protected assertOpen(): void {
+    this.#open();
+  }
+
   /** As `register`, for callers to whom some failures are results; the result or `-errno`. */
   protected attempt(opcode: number, arg: number, nrArgs: number): number {
     return this.#open().tryRegister(opcode, arg, nrArgs);

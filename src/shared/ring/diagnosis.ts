@@ -131,33 +131,33 @@ export function enterError(errno: number): UringError {
 }
 
 /** Registration calls that came after the kernel floor, with the release that brought them. */
-const REGISTER_KERNELS: Readonly<Record<number, string>> = {
-  [abi.IORING_REGISTER_FILES2]: "5.13",
-  [abi.IORING_REGISTER_FILES_UPDATE2]: "5.13",
-  [abi.IORING_REGISTER_BUFFERS2]: "5.13",
-  [abi.IORING_REGISTER_BUFFERS_UPDATE]: "5.13",
-  [abi.IORING_REGISTER_IOWQ_AFF]: "5.14",
-  [abi.IORING_UNREGISTER_IOWQ_AFF]: "5.14",
-  [abi.IORING_REGISTER_IOWQ_MAX_WORKERS]: "5.15",
-  [abi.IORING_REGISTER_RING_FDS]: "5.18",
-  [abi.IORING_UNREGISTER_RING_FDS]: "5.18",
-  [abi.IORING_REGISTER_PBUF_RING]: "5.19",
-  [abi.IORING_UNREGISTER_PBUF_RING]: "5.19",
-  [abi.IORING_REGISTER_SYNC_CANCEL]: "6.0",
-  [abi.IORING_REGISTER_FILE_ALLOC_RANGE]: "6.0",
-  [abi.IORING_REGISTER_PBUF_STATUS]: "6.8",
-  [abi.IORING_REGISTER_NAPI]: "6.9",
-  [abi.IORING_UNREGISTER_NAPI]: "6.9",
-  [abi.IORING_REGISTER_CLOCK]: "6.12",
-  [abi.IORING_REGISTER_CLONE_BUFFERS]: "6.12",
-  [abi.IORING_REGISTER_SEND_MSG_RING]: "6.13",
-  [abi.IORING_REGISTER_RESIZE_RINGS]: "6.13",
-  [abi.IORING_REGISTER_MEM_REGION]: "6.13",
-  [abi.IORING_REGISTER_ZCRX_IFQ]: "6.15",
-  [abi.IORING_REGISTER_QUERY]: "6.18",
-  [abi.IORING_REGISTER_ZCRX_CTRL]: "6.19",
-  [abi.IORING_REGISTER_BPF_FILTER]: "7.0",
-};
+const REGISTER_KERNELS: readonly (readonly [name: string, opcode: number, kernel: string])[] = [
+  ["IORING_REGISTER_FILES2", abi.IORING_REGISTER_FILES2, "5.13"],
+  ["IORING_REGISTER_FILES_UPDATE2", abi.IORING_REGISTER_FILES_UPDATE2, "5.13"],
+  ["IORING_REGISTER_BUFFERS2", abi.IORING_REGISTER_BUFFERS2, "5.13"],
+  ["IORING_REGISTER_BUFFERS_UPDATE", abi.IORING_REGISTER_BUFFERS_UPDATE, "5.13"],
+  ["IORING_REGISTER_IOWQ_AFF", abi.IORING_REGISTER_IOWQ_AFF, "5.14"],
+  ["IORING_UNREGISTER_IOWQ_AFF", abi.IORING_UNREGISTER_IOWQ_AFF, "5.14"],
+  ["IORING_REGISTER_IOWQ_MAX_WORKERS", abi.IORING_REGISTER_IOWQ_MAX_WORKERS, "5.15"],
+  ["IORING_REGISTER_RING_FDS", abi.IORING_REGISTER_RING_FDS, "5.18"],
+  ["IORING_UNREGISTER_RING_FDS", abi.IORING_UNREGISTER_RING_FDS, "5.18"],
+  ["IORING_REGISTER_PBUF_RING", abi.IORING_REGISTER_PBUF_RING, "5.19"],
+  ["IORING_UNREGISTER_PBUF_RING", abi.IORING_UNREGISTER_PBUF_RING, "5.19"],
+  ["IORING_REGISTER_SYNC_CANCEL", abi.IORING_REGISTER_SYNC_CANCEL, "6.0"],
+  ["IORING_REGISTER_FILE_ALLOC_RANGE", abi.IORING_REGISTER_FILE_ALLOC_RANGE, "6.0"],
+  ["IORING_REGISTER_PBUF_STATUS", abi.IORING_REGISTER_PBUF_STATUS, "6.8"],
+  ["IORING_REGISTER_NAPI", abi.IORING_REGISTER_NAPI, "6.9"],
+  ["IORING_UNREGISTER_NAPI", abi.IORING_UNREGISTER_NAPI, "6.9"],
+  ["IORING_REGISTER_CLOCK", abi.IORING_REGISTER_CLOCK, "6.12"],
+  ["IORING_REGISTER_CLONE_BUFFERS", abi.IORING_REGISTER_CLONE_BUFFERS, "6.12"],
+  ["IORING_REGISTER_SEND_MSG_RING", abi.IORING_REGISTER_SEND_MSG_RING, "6.13"],
+  ["IORING_REGISTER_RESIZE_RINGS", abi.IORING_REGISTER_RESIZE_RINGS, "6.13"],
+  ["IORING_REGISTER_MEM_REGION", abi.IORING_REGISTER_MEM_REGION, "6.13"],
+  ["IORING_REGISTER_ZCRX_IFQ", abi.IORING_REGISTER_ZCRX_IFQ, "6.15"],
+  ["IORING_REGISTER_QUERY", abi.IORING_REGISTER_QUERY, "6.18"],
+  ["IORING_REGISTER_ZCRX_CTRL", abi.IORING_REGISTER_ZCRX_CTRL, "6.19"],
+  ["IORING_REGISTER_BPF_FILTER", abi.IORING_REGISTER_BPF_FILTER, "7.0"],
+];
 
 /**
  * The error for an `io_uring_register(2)` that failed.
@@ -165,11 +165,11 @@ const REGISTER_KERNELS: Readonly<Record<number, string>> = {
  * @param hint what the caller knows of the likely cause
  */
 export function registerError(errno: number, opcode: number, hint?: string): UringError {
-  const kernel = REGISTER_KERNELS[opcode];
+  const [name, , kernel] = REGISTER_KERNELS.find(([, newer]) => newer === opcode) ?? [];
   const release = kernelRelease();
   if (errno === EINVAL && kernel !== undefined && older(release, kernel)) {
     return errnoError(errno, "io_uring_register", {
-      hint: `This registration came with Linux ${kernel}, and this kernel is ${release}`,
+      hint: `${name} came with Linux ${kernel}, and this kernel is ${release}`,
     });
   }
   const hints: Record<number, string> = {

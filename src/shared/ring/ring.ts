@@ -1,4 +1,4 @@
-import { CancelRegistration } from "./register/cancel.ts";
+import { NewerRegistration } from "./register/newer.ts";
 
 /**
  * An io_uring: a pair of queues shared with the kernel.
@@ -18,4 +18,4 @@ import { CancelRegistration } from "./register/cancel.ts";
  * ring.drain((userData, res) => console.log(userData, res > 0)); // 1 true
  * ```
  */
-export class Ring extends CancelRegistration {}
+export class Ring extends NewerRegistration {}

@@ -21,8 +21,9 @@ export interface WaitOptions {
 }
 
 /** The kernel's `sigset_t` is 8 bytes long; libc's size, 128, is refused. */
-const SIGSET_SIZE = 8;
-const MAX_MS = 2 ** 53 / 1e6;
+export const SIGSET_SIZE = 8;
+const MAX_TIMEOUT = 2 ** 53 / 1e6;
+const MAX_MIN_WAIT = 4_294_967;
 
 /**
  * A signal mask's 64 bits. Throws a `TypeError` for what is none, such as bytes of libc's `sigset_t`; a `RangeError` for
@@ -48,8 +49,7 @@ export class WaitArgument {
     if (typeof options !== "object" || options === null)
       throw new TypeError("wait options must be an object");
     const { timeout, absolute = false, minWait = 0 } = options;
-    if (timeout !== undefined) checkDuration(timeout, MAX_MS, "timeout");
-    checkDuration(minWait, 4_294_967, "minWait");
+    checkTimes(timeout, minWait);
     if (typeof absolute !== "boolean") throw new TypeError("absolute must be true or false");
     const sigmask = options.sigmask === undefined ? undefined : signalMask(options.sigmask);
     this.flags = absolute ? IORING_ENTER_EXT_ARG | IORING_ENTER_ABS_TIMER : IORING_ENTER_EXT_ARG;
@@ -62,15 +62,7 @@ export class WaitArgument {
     view.setUint32(arg.sigmask_sz, sigmask === undefined ? 0 : SIGSET_SIZE, true);
     view.setUint32(arg.min_wait_usec, Math.ceil(minWait * 1000), true);
     view.setBigUint64(arg.ts, timeout === undefined ? 0n : BigInt(memory.address + timespec), true);
-    if (timeout !== undefined) {
-      const seconds = Math.floor(timeout / 1000);
-      view.setBigInt64(timespec, BigInt(seconds), true);
-      view.setBigInt64(
-        timespec + 8,
-        BigInt(Math.min(Math.ceil((timeout - seconds * 1000) * 1e6), 999_999_999)),
-        true,
-      );
-    }
+    if (timeout !== undefined) putTimeout(view, timespec, timeout);
     if (sigmask !== undefined) view.setBigUint64(mask, sigmask, true);
     return memory.address;
   }
@@ -89,6 +81,20 @@ export class WaitArgument {
     }
     return this.#memory;
   }
+}
+
+/** Throws a `TypeError` or `RangeError` for what can be no wait's times. */
+export function checkTimes(timeout: unknown, minWait: unknown): void {
+  if (timeout !== undefined) checkDuration(timeout, MAX_TIMEOUT, "timeout");
+  checkDuration(minWait, MAX_MIN_WAIT, "minWait");
+}
+
+/** Writes milliseconds as a `struct __kernel_timespec`, rounded up: a wait must not end before its time. */
+export function putTimeout(view: DataView, at: number, timeout: number): void {
+  const seconds = Math.floor(timeout / 1000);
+  const nanoseconds = Math.min(Math.ceil((timeout - seconds * 1000) * 1e6), 999_999_999);
+  view.setBigInt64(at, BigInt(seconds), true);
+  view.setBigInt64(at + 8, BigInt(nanoseconds), true);
 }
 
 function checkDuration(ms: unknown, most: number, what: string): void {
