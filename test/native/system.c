@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -158,4 +159,27 @@ EXPORT int32_t harness_child(int32_t delay, int32_t fd, int32_t code)
 	int pid = clone(run_child, child->stack + CHILD_STACK, CLONE_VM | SIGCHLD, child);
 
 	return pid < 0 ? -errno : pid;
+}
+
+static int run_child_call(void *arg)
+{
+	run_call(arg);
+	syscall(SYS_exit, 0);
+	return 0;
+}
+
+/* Has a child process make a system call and exit, after which this returns: the call's result or -errno. */
+EXPORT double harness_child_syscall(int32_t number, double a, double b, double c, double d, double e, double f);
+EXPORT double harness_child_syscall(int32_t number, double a, double b, double c, double d, double e, double f)
+{
+	static _Alignas(16) char stack[CHILD_STACK];
+	struct task task = { .number = number, .args = { a, b, c, d, e, f } };
+	int pid = clone(run_child_call, stack + CHILD_STACK, CLONE_VM, &task);
+
+	if (pid < 0)
+		return -errno;
+	while (waitpid(pid, NULL, __WALL) < 0)
+		if (errno != EINTR)
+			return -errno;
+	return task.result;
 }

@@ -56,6 +56,11 @@ export function mustCall(name: Syscall, ...args: number[]): number {
   return result;
 }
 
+/** Has a child process, which shares this one's memory, make a system call and exit; the call's result or `-errno`. */
+export function syscallInChild(name: Syscall, ...args: number[]): number {
+  return (native.harness_child_syscall as (...all: number[]) => number)(...parameters(name, args));
+}
+
 /** Something another thread does; `join` waits for the end and gives the result, negative for failure. */
 export interface Task {
   join(): number;
