@@ -1,3 +1,4 @@
+import { statSync } from "node:fs";
 import { alloc, cstring, type Pinned } from "uring";
 import { AT_FDCWD, O_CLOEXEC, O_CREAT, O_RDWR } from "uring/abi";
 import { mustCall, syscall } from "../support/system.ts";
@@ -66,6 +67,11 @@ export function int32s(memory: Pinned): Int32Array {
 /** A copy of the text in memory. */
 export function textOf(memory: Pinned, length: number = memory.byteLength): string {
   return new TextDecoder().decode(memory.bytes.slice(0, length));
+}
+
+/** The size of the file behind an fd, which not every runtime's fstat knows. */
+export function sizeOf(fd: number): number {
+  return statSync(`/proc/self/fd/${fd}`).size;
 }
 
 /** Whether an fd is open. */

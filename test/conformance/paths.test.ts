@@ -13,7 +13,7 @@ import {
 } from "node:fs";
 import { constants } from "node:os";
 import { join } from "node:path";
-import { alloc, cstring, Direct, decodeStatx, encodeOpenHow, type Ring } from "uring";
+import { alloc, cstring, Direct, decodeStatx, encodeOpenHow } from "uring";
 import {
   AT_EMPTY_PATH,
   AT_FDCWD,
@@ -35,9 +35,9 @@ import {
 import { pipe } from "../support/harness.ts";
 import { mustCall } from "../support/system.ts";
 import { brief, entry } from "./completions.ts";
-import { open, owned, read, textMemory } from "./descriptors.ts";
+import { open, owned, read, sizeOf, textMemory } from "./descriptors.ts";
 import { runProgram } from "./program.ts";
-import { allRings, type Bench, conformance } from "./support.ts";
+import { allRings, conformance } from "./support.ts";
 
 const { EEXIST, EFAULT, EINVAL, ENOENT, ENXIO } = constants.errno;
 
@@ -45,16 +45,6 @@ const { EEXIST, EFAULT, EINVAL, ENOENT, ENXIO } = constants.errno;
 const NOWHERE = 0x1234;
 
 const everywhere = { rings: allRings };
-
-/** The result of one operation, described by `fill`. */
-function run(bench: Bench, ring: Ring, fill: (sqe: ReturnType<typeof entry>) => unknown): number {
-  const sqe = entry(ring);
-  fill(sqe);
-  sqe.setData64(0x1_2345_6789);
-  const { userData, res, flags } = bench.one(ring);
-  assert.deepEqual([userData, flags], [0x1_2345_6789, 0]);
-  return res;
-}
 
 // ------------------------------------------------------------------------------------------------ liburing/lfs-openat
 
@@ -69,11 +59,10 @@ conformance(
     ftruncateSync(file, size);
     closeSync(file);
     const folder = open(bench, join(path, ".."), O_PATH | O_DIRECTORY);
-    const fd = run(bench, ring, (sqe) => sqe.prepOpenat(folder, cstring("large"), O_RDONLY, 0));
+    const fd = bench.run(ring, (sqe) => sqe.prepOpenat(folder, cstring("large"), O_RDONLY, 0));
     assert.ok(fd >= 0, `openat: ${fd}`);
     owned(bench, fd);
-    const SEEK_END = 2;
-    assert.equal(mustCall("lseek", fd, 0, SEEK_END), size);
+    assert.equal(sizeOf(fd), size);
   },
   everywhere,
 );
@@ -128,7 +117,7 @@ conformance(
     const ring = bench.ring();
     const path = bench.path("folder");
     const mkdir = (name: string | number) =>
-      run(bench, ring, (sqe) =>
+      bench.run(ring, (sqe) =>
         sqe.prepMkdirat(AT_FDCWD, typeof name === "string" ? cstring(name) : name, 0o700),
       );
     assert.equal(mkdir(path), 0);
@@ -163,7 +152,7 @@ conformance(
       [-1, path],
       [AT_FDCWD, relative],
     ] as const) {
-      const fd = run(bench, ring, (sqe) => sqe.prepOpenat2(dfd, cstring(name), how));
+      const fd = bench.run(ring, (sqe) => sqe.prepOpenat2(dfd, cstring(name), how));
       assert.ok(fd >= 0, `openat2: ${fd}`);
       owned(bench, fd);
       assert.equal(read(fd), "content");
@@ -181,11 +170,11 @@ conformance(
     writeFileSync(path, "");
     const how = encodeOpenHow({ flags: O_RDWR });
     assert.equal(
-      run(bench, ring, (sqe) => sqe.prepOpenat2(-1, NOWHERE, how)),
+      bench.run(ring, (sqe) => sqe.prepOpenat2(-1, NOWHERE, how)),
       -EFAULT,
     );
     assert.equal(
-      run(bench, ring, (sqe) => sqe.prepOpenat2(-1, cstring(path), NOWHERE)),
+      bench.run(ring, (sqe) => sqe.prepOpenat2(-1, cstring(path), NOWHERE)),
       -EFAULT,
     );
   },
@@ -203,7 +192,7 @@ conformance(
     writeFileSync(path, "");
     const how = encodeOpenHow({ flags: O_RDWR });
     assert.equal(
-      run(bench, ring, (sqe) => sqe.prepOpenat2Direct(AT_FDCWD, cstring(path), how, 0)),
+      bench.run(ring, (sqe) => sqe.prepOpenat2Direct(AT_FDCWD, cstring(path), how, 0)),
       0,
     );
     const back = alloc(1);
@@ -228,7 +217,7 @@ conformance(
     writeFileSync(path, "");
     const how = encodeOpenHow({ flags: O_RDWR });
     const into = (slot: number) =>
-      run(bench, ring, (sqe) => sqe.prepOpenat2Direct(AT_FDCWD, cstring(path), how, slot));
+      bench.run(ring, (sqe) => sqe.prepOpenat2Direct(AT_FDCWD, cstring(path), how, slot));
     assert.equal(into(0), -ENXIO);
     ring.registerFiles([-1]);
     for (const slot of [1, 65536, 65537]) assert.equal(into(slot), -EINVAL, `slot ${slot}`);
@@ -248,17 +237,17 @@ conformance(
     const path = bench.path("file");
     writeFileSync(path, "");
     assert.equal(
-      run(bench, ring, (sqe) => sqe.prepWrite(slot, textMemory("pipe"), 4, 0)),
+      bench.run(ring, (sqe) => sqe.prepWrite(slot, textMemory("pipe"), 4, 0)),
       4,
     );
     assert.equal(read(ends.read), "pipe");
     const how = encodeOpenHow({ flags: O_RDWR });
     assert.equal(
-      run(bench, ring, (sqe) => sqe.prepOpenat2Direct(AT_FDCWD, cstring(path), how, 0)),
+      bench.run(ring, (sqe) => sqe.prepOpenat2Direct(AT_FDCWD, cstring(path), how, 0)),
       0,
     );
     assert.equal(
-      run(bench, ring, (sqe) => sqe.prepWrite(slot, textMemory("file"), 4, 0)),
+      bench.run(ring, (sqe) => sqe.prepWrite(slot, textMemory("file"), 4, 0)),
       4,
     );
     assert.equal(readFileSync(path, "latin1"), "file");
@@ -279,7 +268,7 @@ conformance(
     writeFileSync(from, "from");
     writeFileSync(to, "to");
     const rename = (old: string | number, name: string | number) =>
-      run(bench, ring, (sqe) =>
+      bench.run(ring, (sqe) =>
         sqe.prepRenameat(
           AT_FDCWD,
           typeof old === "string" ? cstring(old) : old,
@@ -307,7 +296,7 @@ conformance(
   (bench) => {
     const ring = bench.ring();
     const how = encodeOpenHow({ flags: O_RDONLY | O_CLOEXEC });
-    const fd = run(bench, ring, (sqe) => sqe.prepOpenat2(AT_FDCWD, cstring("/proc/self/comm"), how));
+    const fd = bench.run(ring, (sqe) => sqe.prepOpenat2(AT_FDCWD, cstring("/proc/self/comm"), how));
     assert.ok(fd >= 0, `openat2: ${fd}`);
     owned(bench, fd);
     assert.equal(read(fd), readFileSync(`/proc/${process.pid}/comm`, "utf8"));
@@ -324,7 +313,7 @@ conformance(
     const ring = bench.ring();
     const path = bench.path("link");
     const symlink = (target: string | number, name: string | number) =>
-      run(bench, ring, (sqe) =>
+      bench.run(ring, (sqe) =>
         sqe.prepSymlinkat(
           typeof target === "string" ? cstring(target) : target,
           AT_FDCWD,
@@ -350,7 +339,7 @@ conformance(
   (bench) => {
     const ring = bench.ring();
     const unlink = (name: string | number, flags = 0) =>
-      run(bench, ring, (sqe) =>
+      bench.run(ring, (sqe) =>
         sqe.prepUnlinkat(AT_FDCWD, typeof name === "string" ? cstring(name) : name, flags),
       );
     const [file, folder] = [bench.path("file"), bench.path("folder")];
@@ -375,7 +364,7 @@ conformance(
     const ring = bench.ring();
     const path = bench.path("created");
     const how = encodeOpenHow({ flags: O_CREAT | O_WRONLY, mode: 0o600 });
-    const fd = run(bench, ring, (sqe) => sqe.prepOpenat2(AT_FDCWD, cstring(path), how));
+    const fd = bench.run(ring, (sqe) => sqe.prepOpenat2(AT_FDCWD, cstring(path), how));
     assert.ok(fd > 0, `openat2: ${fd}`);
     owned(bench, fd);
     assert.equal(statSync(`/proc/self/fd/${fd}`).ino, statSync(path).ino);
@@ -406,7 +395,7 @@ conformance(
     ] as const) {
       const found = alloc(statx.sizeof);
       assert.equal(
-        run(bench, ring, (sqe) => sqe.prepStatx(dfd, at, flags, STATX_ALL, found)),
+        bench.run(ring, (sqe) => sqe.prepStatx(dfd, at, flags, STATX_ALL, found)),
         0,
       );
       assert.deepEqual(found.bytes.slice(), expected.bytes.slice());

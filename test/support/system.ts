@@ -18,7 +18,6 @@ const NUMBERS = {
   io_uring_register: [427, 427],
   io_uring_setup: [425, 425],
   kill: [62, 129],
-  lseek: [8, 62],
   mknodat: [259, 33],
   mmap: [9, 222],
   munmap: [11, 215],
