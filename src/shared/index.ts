@@ -25,6 +25,7 @@ export type { BufferSlot } from "./ring/register/buffers.ts";
 export type { ZcrxOptions, ZcrxQueue } from "./ring/register/newer.ts";
 export type { Napi } from "./ring/register/notification.ts";
 export type { MaxWorkers } from "./ring/register/workers.ts";
+export type { ResizeOptions } from "./ring/resize.ts";
 export { type Restriction, Restrictions } from "./ring/restrictions.ts";
 export { Ring } from "./ring/ring.ts";
 export { SignalSet } from "./ring/signal-set.ts";

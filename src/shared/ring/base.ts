@@ -26,6 +26,7 @@ import { HeldViews } from "./held.ts";
 import { checkOptions, type RingMemoryKind, type RingOptions } from "./options.ts";
 import { allocInternal } from "./pinned.ts";
 import { type Probe, probeRing } from "./probe.ts";
+import { type ResizableRing, type ResizeOptions, resizeRing } from "./resize.ts";
 import { RingSetup, setupRing } from "./setup.ts";
 import type { Sqe } from "./sqe.ts";
 import { SubmissionQueue } from "./submission.ts";
@@ -54,9 +55,9 @@ export interface CloseResult {
  */
 export class RingBase {
   readonly #shim: Shim;
-  readonly #setup: RingSetup;
-  readonly #sq: SubmissionQueue;
-  readonly #cq: CompletionQueue;
+  #setup: RingSetup;
+  #sq: SubmissionQueue;
+  #cq: CompletionQueue;
   readonly #held = new HeldViews();
   readonly #wait = new WaitArgument();
   readonly #poller: boolean;
@@ -69,6 +70,8 @@ export class RingBase {
   #enabled: boolean;
   #state: "open" | "closing" | "closed" | "detached" = "open";
   readonly #whenClosed: (() => void)[] = [];
+  /** How many callbacks are being given completions, one inside the other. */
+  #reading = 0;
 
   /**
    * Sets a ring up.
@@ -287,10 +290,12 @@ export class RingBase {
   drain(callback: CompletionCallback): number {
     if (typeof callback !== "function") throw new TypeError("a function is needed to drain completions into");
     const cq = this.#cq;
+    this.#reading++;
     try {
       const count = cq.drain(callback);
       return count === 0 && this.#refill() ? cq.drain(callback) : count;
     } finally {
+      this.#reading--;
       this.#releaseViews();
     }
   }
@@ -336,8 +341,13 @@ export class RingBase {
    */
   forEachCqe(callback: (cqe: Cqe) => void): number {
     if (typeof callback !== "function") throw new TypeError("a function is needed to show completions to");
-    const slots = this.#cq.each(callback);
-    return slots === 0 && this.#refill() ? this.#cq.each(callback) : slots;
+    this.#reading++;
+    try {
+      const slots = this.#cq.each(callback);
+      return slots === 0 && this.#refill() ? this.#cq.each(callback) : slots;
+    } finally {
+      this.#reading--;
+    }
   }
 
   /** Consumes completions that `peekCqe`, `waitCqe` or `forEachCqe` showed. See io_uring_cq_advance(3). */
@@ -430,10 +440,7 @@ export class RingBase {
         throw error;
       }
     }
-    if (this.hasIndex) this.unregisterIndex();
-    if (this.#fd >= 0) this.#shim.close(this.#fd);
-    this.#end("closed");
-    this.#setup.memory.release();
+    this.#shut();
     if (leaked === 0) {
       this.#held.releaseAll();
       for (const release of this.#whenClosed) release();
@@ -444,6 +451,13 @@ export class RingBase {
   /** Closes the ring, waiting up to a second for what can not be cancelled. */
   [Symbol.dispose](): void {
     this.close();
+  }
+
+  #shut(): void {
+    if (this.hasIndex) this.unregisterIndex();
+    if (this.#fd >= 0) this.#shim.close(this.#fd);
+    this.#end("closed");
+    this.#setup.memory.release();
   }
 
   #end(state: "closed" | "detached"): void {
@@ -553,6 +567,35 @@ export class RingBase {
   /** Calls back once the ring is closed and the kernel is done with it, which is never where operations are leaked. */
   protected whenClosed(release: () => void): void {
     this.#whenClosed.push(release);
+  }
+
+  /** Moves the ring to memory of another size. */
+  protected resize(options: ResizeOptions): void {
+    this.#open();
+    if (this.#reading > 0)
+      throw new TypeError("a ring can not be resized from a callback that reads its completions");
+    this.#cq.publish();
+    const before = this.#setup;
+    const ring: ResizableRing = {
+      setup: before,
+      fd: this.#fd,
+      pending: this.#sq.ready(),
+      register: (opcode, arg, nrArgs) => this.tryRegister(opcode, arg, nrArgs),
+      lost: () => this.#shut(),
+    };
+    const setup = resizeRing(ring, options);
+    const sq = new SubmissionQueue(setup.params, setup.memory, this.#held);
+    sq.takeOver(this.#sq);
+    const cq = new CompletionQueue(setup.params, setup.memory);
+    cq.takeOver(this.#cq);
+    this.#sq.close(
+      () => new TypeError("the ring was resized, which has moved this entry: fill entries before"),
+    );
+    this.#cq.close();
+    this.#setup = setup;
+    this.#sq = sq;
+    this.#cq = cq;
+    before.memory.release();
   }
 
   /** Whether enters go by an index into the thread's table of rings. */

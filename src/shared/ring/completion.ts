@@ -184,6 +184,21 @@ export class CompletionQueue {
     Atomics.store(this.#words, this.#at.head, this.#head);
   }
 
+  /**
+   * Goes on where another queue of the same ring stops. The kernel has copied what was not yet read; not all releases do so
+   * rightly where completions are large or numbers have wrapped.
+   */
+  takeOver(old: CompletionQueue): void {
+    this.#head = this.#published = old.#head;
+    this.finished = old.finished;
+    const end = old.load();
+    const size = 1 << this.#shift;
+    for (let at = this.#head; at !== end; at = (at + 1) | 0) {
+      const from = old.slot(at);
+      this.#words.set(old.#words.subarray(from, from + size), this.slot(at));
+    }
+  }
+
   /** Ends the queue: it is empty from now on, and the memory is let go. */
   close(): void {
     this.#words = NO_WORDS;

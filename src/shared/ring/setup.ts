@@ -124,6 +124,28 @@ function setupOwned(
   flags: number,
   kind: RingMemoryKind,
 ): RingSetup | number {
+  const given = inOwnMemory(shim, options, flags, kind, flags, (params) =>
+    shim.setup(options.entries, params),
+  );
+  return typeof given === "number" ? given : new RingSetup(given.result, given.params, given.memory);
+}
+
+/**
+ * Finds memory of this process for a ring, and makes the call that gives it to the kernel.
+ *
+ * @param flags what the ring is
+ * @param passed the flags that the call takes
+ * @param call the system call, given the address of its `struct io_uring_params`
+ * @returns what the kernel answered, or `-errno`; the memory has then been given back
+ */
+export function inOwnMemory(
+  shim: Shim,
+  options: CheckedOptions,
+  flags: number,
+  kind: RingMemoryKind,
+  passed: number,
+  call: (params: number) => number,
+): { result: number; params: RingParams; memory: RingMemory } | number {
   const sqEntries = roundUp(options.entries, MAX_SQ_ENTRIES);
   const cqEntries = roundUp(options.cqEntries === 0 ? 2 * sqEntries : options.cqEntries, MAX_CQ_ENTRIES);
   const cqeSize = (flags & IORING_SETUP_CQE32) !== 0 ? 32 : 16;
@@ -133,13 +155,13 @@ function setupOwned(
   const sqesLength = pages(sqEntries * sqeSize);
 
   const { address, ...memory } = ownMemory(shim, kind, ringsLength, sqesLength, flags);
-  const words = paramsFor(options, flags);
+  const words = paramsFor(options, passed);
   putAddress(words, (io_uring_params.cq_off + io_cqring_offsets.user_addr) / 4, address);
   putAddress(words, (io_uring_params.sq_off + io_sqring_offsets.user_addr) / 4, address + ringsLength);
-  const fd = shim.setup(options.entries, paramsAddress());
-  if (fd < 0) {
+  const result = call(paramsAddress());
+  if (result < 0) {
     memory.release();
-    return fd;
+    return result;
   }
   const params = readParams(words);
   const used = Math.max(
@@ -150,7 +172,7 @@ function setupOwned(
     // The memory is not given back: the kernel was told of it.
     throw new Error(`the kernel laid its rings out over ${4 * used} bytes, where ${ringsLength} were given`);
   }
-  return new RingSetup(fd, params, memory);
+  return { result, params, memory };
 }
 
 function ownMemory(
@@ -194,7 +216,7 @@ function ownMemory(
 }
 
 /** Memory of the kernel's, mapped. Also how a ring that came from another thread is looked at. */
-function setupMapped(shim: Shim, options: CheckedOptions, flags: number): RingSetup | number {
+export function setupMapped(shim: Shim, options: CheckedOptions, flags: number): RingSetup | number {
   const words = paramsFor(options, flags);
   const fd = shim.setup(options.entries, paramsAddress());
   if (fd < 0) return fd;
@@ -275,16 +297,19 @@ function pages(bytes: number): number {
   return Math.ceil(bytes / PAGE) * PAGE;
 }
 
-function paramsAddress(): number {
+/** The address of the `struct io_uring_params` that `paramsFor` fills. */
+export function paramsAddress(): number {
   paramsMemory ??= allocInternal(io_uring_params.sizeof);
   return paramsMemory.address;
 }
 
-function paramsFor(options: CheckedOptions, flags: number): Uint32Array {
+/** Fills the `struct io_uring_params` of the next call; its words. */
+export function paramsFor(options: CheckedOptions, flags: number): Uint32Array {
   paramsAddress();
   const bytes = (paramsMemory as Pinned).bytes;
   const words = new Uint32Array(bytes.buffer, bytes.byteOffset, io_uring_params.sizeof / 4);
   words.fill(0);
+  words[io_uring_params.sq_entries / 4] = options.entries;
   words[io_uring_params.cq_entries / 4] = options.cqEntries;
   words[io_uring_params.flags / 4] = flags;
   words[io_uring_params.sq_thread_cpu / 4] = options.sqThreadCpu;
@@ -293,7 +318,8 @@ function paramsFor(options: CheckedOptions, flags: number): Uint32Array {
   return words;
 }
 
-function readParams(words: Uint32Array): RingParams {
+/** What the kernel has answered into the `struct io_uring_params`. */
+export function readParams(words: Uint32Array): RingParams {
   const at = (offset: number) => words[offset / 4] as number;
   const sq = (offset: number) => at(io_uring_params.sq_off + offset) / 4;
   const cq = (offset: number) => at(io_uring_params.cq_off + offset) / 4;

@@ -122,6 +122,26 @@ export class SubmissionQueue implements EntryOwner {
     for (let at = this.tail; at !== used; at = (at + 1) | 0) this.#clear(at & this.mask, 1);
   }
 
+  /**
+   * Goes on where another queue of the same ring stops: with its numbers, and every entry that the kernel has not taken.
+   *
+   * The kernel copies those that it was shown. Not all releases do so rightly where entries are large or numbers have
+   * wrapped, and what they put in the wrong place must go.
+   */
+  takeOver(old: SubmissionQueue): void {
+    this.tail = old.tail;
+    this.published = old.published;
+    this.skipped = old.skipped;
+    const head = this.head();
+    this.#limit = (head + this.#entries) | 0;
+    this.#doubles.fill(0);
+    const size = 1 << (this.#shift - 1);
+    for (let at = head; at !== this.tail; at = (at + 1) | 0) {
+      const from = (at & old.mask) * size;
+      this.#doubles.set(old.#doubles.subarray(from, from + size), (at & this.mask) * size);
+    }
+  }
+
   /** Ends the queue: entries are no longer handed out, those that were throw, and the memory is let go. */
   close(error: () => Error): void {
     this.#closed = error;

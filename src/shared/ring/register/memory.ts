@@ -18,6 +18,7 @@ import { registerError } from "../diagnosis.ts";
 import { errnoError } from "../errno.ts";
 import { allocInternal, Pinned } from "../pinned.ts";
 import { Region } from "../region.ts";
+import type { ResizeOptions } from "../resize.ts";
 import { unmap, viewOrUnmap } from "../setup.ts";
 import { WAIT_SLOT, WaitRegion } from "../wait-region.ts";
 import { CancelRegistration } from "./cancel.ts";
@@ -82,6 +83,19 @@ export class MemoryRegistration extends CancelRegistration {
       throw this.#refuse(EINVAL, "The ring has no index to go on with: registerRingFd() first");
     if (this.fd < 0) throw this.#refuse(EBADF, "The ring has no fd");
     this.closeFd();
+  }
+
+  /**
+   * Changes the size of the queues. Entries not yet submitted and completions not yet read move along; `Sqe` objects handed
+   * out before no longer work.
+   *
+   * @param sizes what is absent stays, but `cqEntries` follows `entries`
+   * @throws UringError EINVAL on a ring without `IORING_SETUP_DEFER_TASKRUN`, EOVERFLOW where there would not be room for
+   * what is in the queues, ENOMEM, EEXIST on a thread that does not own the ring: the ring then goes on as it was.
+   * TypeError from a callback that is given completions. Linux 6.13. See io_uring_resize_rings(3).
+   */
+  resizeRings(sizes: ResizeOptions): void {
+    this.resize(sizes);
   }
 
   /**
