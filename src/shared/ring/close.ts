@@ -19,6 +19,7 @@ const EINTR = 4;
 const EAGAIN = 11;
 const EBUSY = 16;
 const ETIME = 62;
+const ECANCELED = 125;
 
 const EVERYTHING = IORING_ASYNC_CANCEL_ANY | IORING_ASYNC_CANCEL_ALL;
 
@@ -67,7 +68,9 @@ export function quiesce(ring: QuiescingRing): number {
     submit(ring, Math.max(Math.min(left, RETRY_MS), 0));
 
     const slots = cq.each((cqe) => {
-      if (cqe.userData === name) barrier = cqe.res === 0 ? "reached" : "refused";
+      if (cqe.userData !== name) return;
+      // A cancellation that came while it waited has taken it along with the others.
+      barrier = cqe.res === 0 ? "reached" : cqe.res === -ECANCELED ? "wanted" : "refused";
     });
     cq.advance(slots);
     const running = Math.max((sq.head() - cq.finished) | 0, 0);
