@@ -168,13 +168,11 @@ static int run_child_call(void *arg)
 	return 0;
 }
 
-/* Has a child process make a system call and exit, after which this returns: the call's result or -errno. */
-EXPORT double harness_child_syscall(int32_t number, double a, double b, double c, double d, double e, double f);
-EXPORT double harness_child_syscall(int32_t number, double a, double b, double c, double d, double e, double f)
+/* Runs `body` in a child process that shares memory, and waits until it has exited: the call's result or -errno. */
+static double child_call(int (*body)(void *), struct task task)
 {
 	static _Alignas(16) char stack[CHILD_STACK];
-	struct task task = { .number = number, .args = { a, b, c, d, e, f } };
-	int pid = clone(run_child_call, stack + CHILD_STACK, CLONE_VM, &task);
+	int pid = clone(body, stack + CHILD_STACK, CLONE_VM, &task);
 
 	if (pid < 0)
 		return -errno;
@@ -182,4 +180,30 @@ EXPORT double harness_child_syscall(int32_t number, double a, double b, double c
 		if (errno != EINTR)
 			return -errno;
 	return task.result;
+}
+
+/* Has a child process make a system call and exit, after which this returns: the call's result or -errno. */
+EXPORT double harness_child_syscall(int32_t number, double a, double b, double c, double d, double e, double f);
+EXPORT double harness_child_syscall(int32_t number, double a, double b, double c, double d, double e, double f)
+{
+	return child_call(run_child_call, (struct task){ .number = number, .args = { a, b, c, d, e, f } });
+}
+
+static int run_child_call_and_exec(void *arg)
+{
+	static char path[] = "/bin/true";
+	static char *const argv[] = { path, NULL }, *const envp[] = { NULL };
+
+	run_call(arg);
+	syscall(SYS_execve, path, argv, envp);
+	syscall(SYS_exit, 127);
+	return 0;
+}
+
+/* As harness_child_syscall, with a child process that then becomes another program. */
+EXPORT double harness_child_syscall_exec(int32_t number, double a, double b, double c, double d, double e, double f);
+EXPORT double harness_child_syscall_exec(int32_t number, double a, double b, double c, double d, double e, double f)
+{
+	return child_call(run_child_call_and_exec,
+			  (struct task){ .number = number, .args = { a, b, c, d, e, f } });
 }

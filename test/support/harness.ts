@@ -15,11 +15,13 @@ const SYMBOLS = {
   harness_thread_join: ["i32"],
   harness_child: ["i32", "i32", "i32"],
   harness_child_syscall: ["i32", "f64", "f64", "f64", "f64", "f64", "f64"],
+  harness_child_syscall_exec: ["i32", "f64", "f64", "f64", "f64", "f64", "f64"],
 } as const;
 
 /** What has another result than an `i32`. */
 const RESULTS: Partial<Record<keyof typeof SYMBOLS, string>> = {
   harness_child_syscall: "f64",
+  harness_child_syscall_exec: "f64",
   harness_syscall: "f64",
   harness_thread_join: "f64",
 };

@@ -33,6 +33,7 @@ const NUMBERS = {
   timerfd_create: [283, 85],
   timerfd_settime: [286, 86],
   wait4: [61, 260],
+  waitid: [247, 95],
   write: [1, 64],
 } as const;
 
@@ -58,6 +59,11 @@ export function mustCall(name: Syscall, ...args: number[]): number {
 /** Has a child process, which shares this one's memory, make a system call and exit; the call's result or `-errno`. */
 export function syscallInChild(name: Syscall, ...args: number[]): number {
   return (native.harness_child_syscall as (...all: number[]) => number)(...parameters(name, args));
+}
+
+/** Has a child process make a system call and then become another program, which exits; the call's result or `-errno`. */
+export function syscallBeforeExec(name: Syscall, ...args: number[]): number {
+  return (native.harness_child_syscall_exec as (...all: number[]) => number)(...parameters(name, args));
 }
 
 /** Something another thread does; `join` waits for the end and gives the result, negative for failure. */
