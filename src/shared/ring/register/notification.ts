@@ -44,8 +44,8 @@ export class NotificationRegistration extends BufRingRegistration {
   }
 
   /**
-   * As `registerEventfd`, for completions alone that come later than the call that submitted their operation. Linux 5.6.
-   * See io_uring_register_eventfd_async(3).
+   * As `registerEventfd`, for completions alone that the kernel's worker threads post. Linux 5.6. See
+   * io_uring_register_eventfd_async(3).
    */
   registerEventfdAsync(fd: number): void {
     this.#eventfd(IORING_REGISTER_EVENTFD_ASYNC, fd);
