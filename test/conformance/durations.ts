@@ -1,4 +1,16 @@
 import assert from "node:assert/strict";
+import { alloc, decodeTimespec } from "uring";
+import { mustCall } from "../support/system.ts";
+
+export const CLOCK_MONOTONIC = 1;
+export const CLOCK_BOOTTIME = 7;
+
+/** What a clock shows, in nanoseconds, as clock_gettime(2) tells it: the runtimes' own clocks start where they like. */
+export function clock(id: number): bigint {
+  using time = alloc(16);
+  mustCall("clock_gettime", id, time.address);
+  return decodeTimespec(time);
+}
 
 /** How many milliseconds a function takes. */
 export function elapsed(body: () => void): number {
@@ -13,10 +25,13 @@ const TRIES = 8;
 /**
  * Makes sure that something takes from `least` to `most` milliseconds. A busy machine may run anything late, so it may
  * be late a few times; it must not be early even once.
+ *
+ * @param prepare runs before each try, outside of the time
  */
-export function takes(least: number, most: number, body: () => void): void {
+export function takes(least: number, most: number, body: () => void, prepare: () => void = () => {}): void {
   const all: number[] = [];
   while (all.length < TRIES) {
+    prepare();
     const time = elapsed(body);
     all.push(time);
     assert.ok(time >= least, `took ${time} ms, less than ${least}`);
