@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import type { Ring, Sqe } from "uring";
+import { IORING_SETUP_SQPOLL } from "uring/abi";
 import type { Completion } from "./support.ts";
 
 /** A completion in short: `[userData, res, flags]`. */
@@ -27,4 +28,18 @@ export function submitted(ring: Ring): void {
   const end = performance.now() + 5000;
   while (ring.sqReady > 0 && performance.now() < end) ring.submit();
   assert.equal(ring.sqReady, 0);
+}
+
+/**
+ * Submits, and makes sure that the kernel takes `count` entries, which must be all there are.
+ *
+ * @param wait how many completions to wait for
+ */
+export function submitAll(ring: Ring, count: number, wait = 0): void {
+  assert.equal(ring.sqReady, count);
+  const result = wait === 0 ? ring.submit() : ring.submitAndWait(wait, { timeout: 5000 });
+  if ((ring.params.flags & IORING_SETUP_SQPOLL) === 0) assert.equal(result, count);
+  // A poller thread may have taken some before they were counted.
+  else assert.ok(result >= 0 && result <= count, `submit: ${result}`);
+  submitted(ring);
 }

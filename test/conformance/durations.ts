@@ -12,6 +12,11 @@ export function clock(id: number): bigint {
   return decodeTimespec(time);
 }
 
+/** Comes back after some milliseconds. */
+export function sleep(milliseconds: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, milliseconds));
+}
+
 /** How many milliseconds a function takes. */
 export function elapsed(body: () => void): number {
   const start = performance.now();

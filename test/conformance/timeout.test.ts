@@ -16,7 +16,7 @@ import {
 import { type Pipe, pipe } from "../support/harness.ts";
 import { withShim } from "../support/runtime.ts";
 import { syscall, syscallBeforeExec, type Task, writesFromThread } from "../support/system.ts";
-import { type Brief, brief, entry, sorted, submitted } from "./completions.ts";
+import { type Brief, brief, entry, sorted, submitAll, submitted } from "./completions.ts";
 import { CLOCK_BOOTTIME, CLOCK_MONOTONIC, clock, elapsed, takes } from "./durations.ts";
 import { allRings, type Bench, conformance, type RingType } from "./support.ts";
 
@@ -49,7 +49,7 @@ conformance(
     const ring = bench.ring();
     takes(900, 1100, () => {
       entry(ring).prepNop().setData64(1);
-      assert.equal(ring.submit(), 1);
+      submitAll(ring, 1);
       const time = elapsed(() => {
         const cqe = ring.waitCqe({ timeout: 5000 });
         assert.deepEqual([cqe?.userData, cqe?.res], [1, 0]);
@@ -245,7 +245,7 @@ conformance(
     const ring = bench.ring();
     takes(150, 1000, () => {
       entry(ring).prepTimeout(encodeTimespec(200), 0, 0).setData64(1);
-      assert.equal(ring.submitAndWait(4, { timeout: 5000 }), 1);
+      submitAll(ring, 1, 4);
       assert.deepEqual(brief(bench.collect(ring, 1)), [[1, -ETIME, 0]]);
     });
   },
@@ -484,7 +484,7 @@ conformance(
   async (bench) => {
     const ring = bench.ring({ entries: 4, cqEntries: 16 });
     entry(ring).prepTimeout(encodeTimespec(10), 0, IORING_TIMEOUT_MULTISHOT).setData64(1);
-    assert.equal(ring.submit(), 1);
+    submitAll(ring, 1);
     const end = performance.now() + 1000;
     while (performance.now() < end) {
       await new Promise((resolve) => setTimeout(resolve, 20));
@@ -529,7 +529,7 @@ conformance(
     const ring = bench.ring();
     entry(ring).prepTimeout(encodeTimespec(30_000), 0, 0).setFlags(IOSQE_IO_LINK).setData64(1);
     entry(ring).prepNop().setData64(2);
-    assert.equal(ring.submit(), 2);
+    submitAll(ring, 2);
     const time = elapsed(() => assert.deepEqual(ring.close(), { leaked: 0 }));
     assert.ok(time < 2000, `${time} ms`);
   },
@@ -554,7 +554,7 @@ conformance(
     entry(ring).prepTimeout(encodeTimespec(10_000), 0, 0).setFlags(IOSQE_IO_LINK).setData64(1);
     entry(ring).prepNop().setData64(2);
     asChild = true;
-    assert.equal(ring.submit(), 2);
+    submitAll(ring, 2);
     asChild = false;
     const { time, found } = timed(bench, ring, 2);
     assert.deepEqual(found, [
@@ -646,7 +646,7 @@ conformance(
     const ring = bench.ring();
     takes(0, 900, () => {
       entry(ring).prepTimeout(encodeTimespec(1000), 0, 0).setData64(1);
-      assert.equal(ring.submit(), 1);
+      submitAll(ring, 1);
       entry(ring).prepCancel64(1, 0).setData64(2);
       assert.deepEqual(sorted(bench.complete(ring, 2)), [
         [1, -ECANCELED, 0],
@@ -724,7 +724,9 @@ conformance(
     const ring = bench.ring();
     takes(1000, 1900, () => {
       entry(ring).prepNop().setData64(1);
-      assert.equal(ring.submitAndWait(2, { timeout: 2000, minWait: 1000 }), 1);
+      const taken = ring.submitAndWait(2, { timeout: 2000, minWait: 1000 });
+      // A poller thread may have taken the entry before it was counted.
+      assert.ok(taken === 1 || (bench.type === "sqpoll" && taken === 0), `${taken}`);
       assert.deepEqual(brief(bench.collect(ring, 1)), [[1, 0, 0]]);
     });
   },
