@@ -1,0 +1,58 @@
+import { spawnSync } from "node:child_process";
+import { fileURLToPath } from "node:url";
+
+/** How a program ended, and what it printed. */
+export interface Ended {
+  readonly status: number | null;
+  readonly signal: string | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+interface ChildOptions {
+  /** A command to start the runtime by, such as one that confines it. */
+  readonly launcher?: readonly string[];
+  /** Milliseconds after which it is killed. */
+  readonly timeout?: number;
+  readonly env?: Readonly<Record<string, string>>;
+}
+
+const isDeno = "Deno" in globalThis;
+
+/**
+ * Runs a program of this folder in a process of the runtime under test, with its garbage collector exposed.
+ *
+ * @param program its file's name
+ */
+export function runChild(program: string, args: readonly string[], options: ChildOptions = {}): Ended {
+  const { launcher = [], timeout = 60_000, env = {} } = options;
+  const flags = isDeno ? ["run", "--allow-all", "--no-check", "--quiet", "--v8-flags=--expose-gc"] : ["run"];
+  const command = [
+    ...launcher,
+    process.execPath,
+    ...flags,
+    fileURLToPath(new URL(program, import.meta.url)),
+    ...args,
+  ];
+  const { status, signal, stdout, stderr, error } = spawnSync(command[0] as string, command.slice(1), {
+    encoding: "utf8",
+    timeout,
+    killSignal: "SIGKILL",
+    env: { ...process.env, ...env },
+  });
+  if (error !== undefined && signal === null) throw error;
+  return { status, signal, stdout, stderr };
+}
+
+/** What a child has to say when it did not end well. */
+export function account({ status, signal, stdout, stderr }: Ended): string {
+  return `ended with ${signal ?? status}\n${stdout.slice(-4000)}\n${stderr.slice(-4000)}`;
+}
+
+/** Collects garbage now. In a process that `runChild` has started, or in Bun. */
+export function collectGarbage(): void {
+  const { Bun, gc } = globalThis as { Bun?: { gc(force: boolean): void }; gc?: () => void };
+  if (Bun !== undefined) Bun.gc(true);
+  else if (gc !== undefined) gc();
+  else throw new Error("the garbage collector is not exposed");
+}
