@@ -196,20 +196,25 @@ export class BufferRing {
    *
    * @param flags the completion's
    * @param res the completion's; below 0 as 0
+   * @param asked for incremental use: how many bytes the operation asked for, where it got fewer and the file can not be
+   * polled, as a regular one's end, or it had `IOSQE_ASYNC`. The kernel has then set aside as much as was asked for, and
+   * goes on behind it.
    * @throws RangeError for more bytes than the buffer has, as bundles bring: use `pieces`. Error for a buffer that the
    * kernel did not have
    */
-  bytes(flags: number, res: number): Uint8Array {
+  bytes(flags: number, res: number, asked?: number): Uint8Array {
     const i = this.#picked(flags);
+    if (asked !== undefined) whole(asked, 0, 0xffff_ffff, "asked");
     const start = this.#used[i] as number;
     const end = start + Math.max(res | 0, 0);
-    if (end > (this.#given[i] as number)) {
+    const given = this.#given[i] as number;
+    if (end > given) {
       throw new RangeError(
         `${res} bytes are more than are in one buffer: pieces() has all that a bundle brought`,
       );
     }
     if ((flags & F_BUF_MORE) === 0) this.#places[i] = NONE;
-    else this.#used[i] = end;
+    else this.#used[i] = asked === undefined ? end : Math.min(Math.max(end, start + asked), given);
     return (this.#bytes[i] as Uint8Array).subarray(start, end);
   }
 
