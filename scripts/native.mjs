@@ -25,6 +25,8 @@ const targets = {
     library: "harness.so",
     flags: ["-std=gnu11", "-O2", ...warnings, ...library],
   },
+  // What tests start a runtime by, to confine it.
+  launchers: { folder: "test/native/launch", flags: ["-std=gnu11", "-O2", ...warnings] },
   // The programs that benchmarks compare with.
   twins: { folder: "bench/c", flags: ["-std=gnu11", "-O3", "-march=native", ...warnings] },
 };

@@ -13,7 +13,7 @@ import { allowedSkips, conformanceId, findTests, runFiles, skipsAreRefused } fro
 const longestRun = 9 * 60_000;
 
 main((args) => {
-  setUp(["shim", "harness"]);
+  setUp(["shim", "harness", "launchers"]);
   const { runtimes, rest } = parseArguments(args);
   const files = [...findTests("test", rest), ...findTests("test/conformance", rest)];
   if (files.length === 0) throw new Stop(`no test file matches ${rest.join(" ")}`);
