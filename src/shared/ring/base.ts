@@ -64,6 +64,11 @@ export class RingBase {
   readonly #iopoll: boolean;
   /** The ring's file descriptor, -1 without one. */
   #fd: number;
+  /**
+   * Whether anyone may know the fd, and by it send completions here that end no operation of this ring. Those can not be
+   * told from the ring's own, so from then on nothing is idle by count.
+   */
+  #addressable = false;
   /** What `io_uring_enter` takes, an fd or a registered index, and the flag that says which. */
   #enterFd: number;
   #enterFlags = 0;
@@ -86,7 +91,8 @@ export class RingBase {
   /** @internal */
   constructor(setup: RingSetup);
   constructor(options: RingOptions | RingSetup = {}) {
-    const setup = options instanceof RingSetup ? options : setupRing(checkOptions(options));
+    const adopted = options instanceof RingSetup;
+    const setup = adopted ? options : setupRing(checkOptions(options, RingBase.#fdOf));
     const { params, memory } = setup;
     this.#shim = runtime.load();
     this.#setup = setup;
@@ -97,6 +103,8 @@ export class RingBase {
     this.#enabled = (params.flags & IORING_SETUP_R_DISABLED) === 0;
     const registeredOnly = (params.flags & IORING_SETUP_REGISTERED_FD_ONLY) !== 0;
     this.#fd = registeredOnly ? -1 : setup.fd;
+    // The transfer that the ring came by has told its fd.
+    this.#addressable = adopted;
     this.#enterFd = setup.fd;
     if (registeredOnly) this.#enterFlags = IORING_ENTER_REGISTERED_RING;
     // The table of registered rings is the thread's, and a disabled ring may yet go to another thread.
@@ -118,9 +126,18 @@ export class RingBase {
   /**
    * The ring's file descriptor; -1 with `IORING_SETUP_REGISTERED_FD_ONLY`, which leaves none, after `closeRingFd()`, and
    * once closed.
+   *
+   * Whoever has it can send messages to the ring, whose completions end none of its operations. So once it has been asked
+   * for, views that operations were given are kept until the ring is closed; memory from `alloc` is not concerned.
    */
   get fd(): number {
+    this.#addressable = true;
     return this.#fd;
+  }
+
+  /** The fd of a ring whose workers are to be shared, which makes no use of it that the ring must know of. */
+  static #fdOf(this: void, ring: { readonly fd: number }): number {
+    return ring instanceof RingBase ? ring.#fd : ring.fd;
   }
 
   /** The setup as the kernel answered it: sizes, and the `IORING_SETUP_*` flags it runs with. */
@@ -366,7 +383,9 @@ export class RingBase {
 
   /** With every operation ended, what callers gave them is the callers' own again. */
   #releaseViews(): void {
-    if (this.#cq.finished === this.#sq.tail && this.#state === "open") this.#held.releaseIdle();
+    if (this.#cq.finished === this.#sq.tail && this.#state === "open" && !this.#addressable) {
+      this.#held.releaseIdle();
+    }
   }
 
   // ---------------------------------------------------------------------------------------------------- beginning and end

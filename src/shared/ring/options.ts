@@ -68,9 +68,13 @@ export const MAX_CQ_ENTRIES = 65536;
 /**
  * Options with defaults and implied flags, once it is sure that some kernel could take them.
  *
+ * @param fdOf what tells the fd of a ring given as `attachWq`
  * @throws RangeError, TypeError for values out of range and flags that every kernel refuses together
  */
-export function checkOptions(options: RingOptions): CheckedOptions {
+export function checkOptions(
+  options: RingOptions,
+  fdOf: (ring: { readonly fd: number }) => number = ({ fd }) => fd,
+): CheckedOptions {
   if (typeof options !== "object" || options === null)
     throw new TypeError("a ring's options must be an object");
   let flags = integer(options.flags ?? 0, 0, 0xffffffff, "flags");
@@ -102,7 +106,7 @@ export function checkOptions(options: RingOptions): CheckedOptions {
   if (options.attachWq !== undefined) {
     const target = options.attachWq;
     wqFd = integer(
-      typeof target === "object" && target !== null ? target.fd : target,
+      typeof target === "object" && target !== null ? fdOf(target) : target,
       0,
       0x7fffffff,
       "attachWq",
