@@ -15,7 +15,7 @@ const longestRun = 9 * 60_000;
 main((args) => {
   setUp(["shim", "harness", "launchers"]);
   const { runtimes, rest } = parseArguments(args);
-  const files = [...findTests("test", rest), ...findTests("test/conformance", rest)];
+  const files = findTests("test", rest);
   if (files.length === 0) throw new Stop(`no test file matches ${rest.join(" ")}`);
   const reports = mkdtempSync(join(tmpdir(), "uring-test-"));
   try {

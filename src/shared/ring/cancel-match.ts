@@ -29,7 +29,8 @@ interface Criteria {
  * import { IORING_OP_READ } from "uring/abi";
  *
  * using ring = new Ring();
- * console.log(ring.registerSyncCancel(Cancel.fd(0).op(IORING_OP_READ).all())); // 0: no read of it was under way
+ * // How many: no read of it is under way.
+ * console.log(ring.registerSyncCancel(Cancel.fd(0).op(IORING_OP_READ).all())); // 0
  * ```
  */
 export class Cancel {

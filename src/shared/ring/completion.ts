@@ -34,29 +34,31 @@ export class CompletionQueue {
   #published = 0;
   /** How many operations have completed for good, as a 32-bit integer. */
   finished = 0;
-  #words: Int32Array;
+  #words: Int32Array = NO_WORDS;
+  /** The slots, within `#words`. */
+  #cqes: Int32Array = NO_WORDS;
   readonly #at: {
     readonly head: number;
     readonly tail: number;
     readonly overflow: number;
     readonly flags: number;
   };
-  readonly #first: number;
-  readonly #mask: number;
+  readonly #mask: number = 0;
   /** log2 of a slot's size in words. */
-  readonly #shift: number;
-  readonly #ring32: boolean;
+  readonly #shift: number = 0;
+  readonly #ring32: boolean = false;
   /** Flags of completions that are not one slot: none but in rings with mixed sizes. */
-  readonly #odd: number;
+  readonly #odd: number = 0;
   readonly #cursor = new Cqe();
 
   constructor(params: RingParams, memory: RingMemory) {
     this.#words = memory.rings;
     this.#at = params.cqOff;
-    this.#first = params.cqOff.cqes;
     this.#mask = params.cqEntries - 1;
     this.#ring32 = (params.flags & IORING_SETUP_CQE32) !== 0;
     this.#shift = this.#ring32 ? 3 : 2;
+    const first = params.cqOff.cqes;
+    this.#cqes = memory.rings.subarray(first, first + (params.cqEntries << this.#shift));
     this.#odd = (params.flags & IORING_SETUP_CQE_MIXED) !== 0 ? F_32 | F_SKIP : 0;
   }
 
@@ -72,33 +74,41 @@ export class CompletionQueue {
 
   /** Calls back for every completion that is there now; how many there were. */
   drain(callback: CompletionCallback): number {
-    const words = this.#words;
+    const cqes = this.#cqes;
     // `| 0` here, or V8 unpacks each of them anew for every completion.
-    const first = this.#first | 0;
     const mask = this.#mask | 0;
     const shift = this.#shift | 0;
     const odd = this.#odd | 0;
     let count = 0;
     let more = 0;
-    this.load();
+    let tail = this.load();
     try {
-      for (let head = this.#head; head !== this.#tail; ) {
-        const at = first + ((head & mask) << shift);
-        const low = words[at] as number;
-        const high = words[at + 1] as number;
-        const res = words[at + 2] as number;
-        const flags = words[at + 3] as number;
+      for (let head = this.#head; head !== tail; ) {
+        // A slot begins at a multiple of four words: or-ing adds, and can not overflow.
+        const at = (head & mask) << shift;
+        const low = cqes[at] as number;
+        const high = cqes[at | 1] as number;
+        const res = cqes[at | 2] as number;
+        const flags = cqes[at | 3] as number;
         head = (head + 1) | 0;
-        if ((flags & odd & F_32) !== 0) head = (head + 1) | 0;
+        if ((flags & odd) !== 0) {
+          if ((flags & F_32) !== 0) head = (head + 1) | 0;
+          if ((flags & F_SKIP) !== 0) {
+            this.#head = head;
+            continue;
+          }
+        }
         this.#head = head;
-        if ((flags & odd & F_SKIP) !== 0) continue;
-        if ((flags & F_MORE) !== 0) more++;
-        count++;
+        if ((flags & F_MORE) !== 0) more = (more + 1) | 0;
+        count = (count + 1) | 0;
         // Two calls: a value that is now and then no small integer would cost V8 a heap number for every one.
         if (high === 0 && low >= 0) callback(low, res, flags);
         else callback(userDataNumber(low, high), res, flags);
-        // Only a callback that drained or closed has moved it; a local spares the others a load that waits for the store.
-        if (this.#head !== head) head = this.#head;
+        // Only a callback that drained or closed has moved it.
+        if (this.#head !== head) {
+          head = this.#head;
+          tail = this.#tail;
+        }
       }
     } finally {
       this.finished = (this.finished + count - more) | 0;
@@ -109,20 +119,20 @@ export class CompletionQueue {
 
   /** Copies the words user_data low, user_data high, res, flags of each completion; how many completions. */
   copy(out: Int32Array): number {
-    const words = this.#words;
+    const cqes = this.#cqes;
     const room = out.length >> 2;
     let count = 0;
     this.load();
     while (count < room && this.#head !== this.#tail) {
       const at = this.slot(this.#head);
-      const flags = words[at + 3] as number;
+      const flags = cqes[at | 3] as number;
       this.#head = (this.#head + 1) | 0;
       if ((flags & this.#odd) !== 0 && this.oddSlot(flags)) continue;
       if ((flags & F_MORE) === 0) this.finished = (this.finished + 1) | 0;
       const to = count << 2;
-      out[to] = words[at] as number;
-      out[to + 1] = words[at + 1] as number;
-      out[to + 2] = words[at + 2] as number;
+      out[to] = cqes[at] as number;
+      out[to + 1] = cqes[at | 1] as number;
+      out[to + 2] = cqes[at | 2] as number;
       out[to + 3] = flags;
       count++;
     }
@@ -135,8 +145,8 @@ export class CompletionQueue {
     const tail = this.load();
     while (this.#head !== tail) {
       const at = this.slot(this.#head);
-      if (((this.#words[at + 3] as number) & this.#odd & F_SKIP) === 0) {
-        return new Cqe().load(this.#words, at, this.#ring32);
+      if (((this.#cqes[at | 3] as number) & this.#odd & F_SKIP) === 0) {
+        return new Cqe().load(this.#cqes, at, this.#ring32);
       }
       this.#head = (this.#head + 1) | 0;
     }
@@ -149,10 +159,10 @@ export class CompletionQueue {
     let head = this.#head;
     while (head !== tail) {
       const at = this.slot(head);
-      const flags = this.#words[at + 3] as number;
+      const flags = this.#cqes[at | 3] as number;
       head = (head + ((flags & this.#odd & F_32) !== 0 ? 2 : 1)) | 0;
       if ((flags & this.#odd & F_SKIP) !== 0) continue;
-      callback(this.#cursor.load(this.#words, at, this.#ring32));
+      callback(this.#cursor.load(this.#cqes, at, this.#ring32));
       if (this.#tail === this.#head) break;
     }
     return (head - this.#head) | 0;
@@ -165,15 +175,17 @@ export class CompletionQueue {
       throw new RangeError(`${slots} completions can not be consumed: ${ready} are ready`);
     }
     const end = (this.#head + slots) | 0;
-    while (this.#head !== end) {
-      const flags = this.#words[this.slot(this.#head) + 3] as number;
+    let head = this.#head;
+    let finished = this.finished;
+    while (head !== end) {
+      const flags = this.#cqes[this.slot(head) | 3] as number;
       const width = (flags & this.#odd & F_32) !== 0 ? 2 : 1;
-      if (width > ((end - this.#head) | 0)) throw new RangeError("a large completion takes two slots");
-      if ((flags & this.#odd & F_SKIP) === 0 && (flags & F_MORE) === 0) {
-        this.finished = (this.finished + 1) | 0;
-      }
-      this.#head = (this.#head + width) | 0;
+      if (width > ((end - head) | 0)) throw new RangeError("a large completion takes two slots");
+      if ((flags & this.#odd & F_SKIP) === 0 && (flags & F_MORE) === 0) finished = (finished + 1) | 0;
+      head = (head + width) | 0;
     }
+    this.#head = head;
+    this.finished = finished;
     this.publish();
   }
 
@@ -195,14 +207,17 @@ export class CompletionQueue {
     const size = 1 << this.#shift;
     for (let at = this.#head; at !== end; at = (at + 1) | 0) {
       const from = old.slot(at);
-      this.#words.set(old.#words.subarray(from, from + size), this.slot(at));
+      this.#cqes.set(old.#cqes.subarray(from, from + size), this.slot(at));
     }
   }
 
   /** Ends the queue: it is empty from now on, and the memory is let go. */
   close(): void {
-    this.#words = NO_WORDS;
-    this.#head = this.#tail = this.#published = 0;
+    // A number that a drain under way does not have: it looks again, and finds nothing.
+    const end = (this.#head + 1) | 0;
+    this.#words = new Int32Array(NO_WORDS.length).fill(end, this.#at.tail, this.#at.tail + 1);
+    this.#cqes = NO_WORDS;
+    this.#head = this.#tail = this.#published = end;
   }
 
   private load(): number {
@@ -211,7 +226,7 @@ export class CompletionQueue {
   }
 
   private slot(head: number): number {
-    return this.#first + ((head & this.#mask) << this.#shift);
+    return (head & this.#mask) << this.#shift;
   }
 
   /** Steps over the second slot of a large completion; true for a filler, which is no completion at all. */

@@ -42,6 +42,10 @@ const BUF_INDEX = 10;
 const FILE_INDEX = 11;
 const ADDR3 = 12;
 
+// What fields start with, each of its final type: having seen `undefined` there, V8 would check at every use.
+const NO_WORDS = new Int32Array(0);
+const NO_DOUBLES = new Float64Array(0);
+
 const FIXED_FILE = IOSQE_FIXED_FILE << 8;
 const TWO_32 = 4294967296;
 
@@ -54,11 +58,11 @@ const TWO_32 = 4294967296;
  */
 export class Entry {
   readonly #owner: EntryOwner;
-  readonly #words: Int32Array;
-  readonly #doubles: Float64Array;
-  readonly #slot: number;
+  readonly #words: Int32Array = NO_WORDS;
+  readonly #doubles: Float64Array = NO_DOUBLES;
+  readonly #slot: number = 0;
   /** log2 of an entry's size in words. */
-  readonly #shift: number;
+  readonly #shift: number = 0;
 
   /**
    * Small and never written again: at a thousand entries in flight, the cursors compete with the entries for the cache.
@@ -83,14 +87,14 @@ export class Entry {
     checkBits(flags, 8, "flags");
     const at = this.mine();
     if ((flags & IOSQE_CQE_SKIP_SUCCESS) !== 0) this.#owner.skipped = true;
-    this.#words[at] = (this.#words[at]! & ~0xff00) | (flags << 8);
+    this.#words[at] = ((this.#words[at] as number) & ~0xff00) | (flags << 8);
     return this;
   }
 
   /** Adds `IOSQE_*` flags to those the entry has: what a prep helper has set stays. */
   addFlags(flags: number): this {
     checkBits(flags, 8, "flags");
-    return this.setFlags(((this.#words[this.mine()]! >>> 8) & 0xff) | flags);
+    return this.setFlags((((this.#words[this.mine()] as number) >>> 8) & 0xff) | flags);
   }
 
   /**
@@ -102,10 +106,10 @@ export class Entry {
   setData64(value: Int64): this {
     const at = this.mine();
     if (typeof value === "number" && (value | 0) === value && value >= 0) {
-      this.#words[at + USER_DATA] = value;
-      this.#words[at + USER_DATA + 1] = 0;
+      this.#words[at | USER_DATA] = value;
+      this.#words[at | (USER_DATA + 1)] = 0;
     } else {
-      this.put64(at + USER_DATA, value);
+      this.put64(at | USER_DATA, value);
     }
     return this;
   }
@@ -133,7 +137,7 @@ export class Entry {
   setPersonality(id: number): this {
     checkBits(id, 16, "personality");
     const at = this.mine() + BUF_INDEX;
-    this.#words[at] = (this.#words[at]! & 0xffff) | (id << 16);
+    this.#words[at] = ((this.#words[at] as number) & 0xffff) | (id << 16);
     return this;
   }
 
@@ -144,7 +148,7 @@ export class Entry {
   setIoprio(value: number): this {
     checkBits(value, 16, "ioprio");
     const at = this.mine();
-    this.#words[at] = (this.#words[at]! & 0xffff) | (value << 16);
+    this.#words[at] = ((this.#words[at] as number) & 0xffff) | (value << 16);
     return this;
   }
 
@@ -168,7 +172,7 @@ export class Entry {
 
   /** The opcode that the last helper has written; a cleared entry's is that of a NOP. */
   protected opcode(): number {
-    return this.#words[this.mine()]! & 0xff;
+    return (this.#words[this.mine()] as number) & 0xff;
   }
 
   /**
@@ -182,11 +186,11 @@ export class Entry {
     if (typeof address !== "number" || !(address >= 0) || !Number.isSafeInteger(address)) check64(address);
     const at = this.start(opcode, target);
     const words = this.#words;
-    words[at + OFF] = low(offset);
-    words[at + OFF + 1] = high(offset);
-    words[at + ADDR] = low(address);
-    words[at + ADDR + 1] = high(address);
-    words[at + LEN] = length;
+    words[at | OFF] = low(offset);
+    words[at | (OFF + 1)] = high(offset);
+    words[at | ADDR] = low(address);
+    words[at | (ADDR + 1)] = high(address);
+    words[at | LEN] = length;
     return this;
   }
 
@@ -194,21 +198,21 @@ export class Entry {
   protected plain(opcode: number, target: Target): this {
     const at = this.start(opcode, target);
     const doubles = this.#doubles;
-    doubles[(at + OFF) >> 1] = 0;
-    doubles[(at + ADDR) >> 1] = 0;
-    this.#words[at + LEN] = 0;
+    doubles[(at | OFF) >> 1] = 0;
+    doubles[(at | ADDR) >> 1] = 0;
+    this.#words[at | LEN] = 0;
     return this;
   }
 
   protected start(opcode: number, target: Target): number {
     const at = this.mine();
     const words = this.#words;
-    const first = (words[at]! & ~0xff) | opcode;
+    const first = ((words[at] as number) & ~0xff) | opcode;
     if (typeof target === "number" && (target | 0) === target) {
-      words[at + 1] = target;
+      words[at | 1] = target;
       words[at] = first;
     } else {
-      words[at + 1] = slotOf(target);
+      words[at | 1] = slotOf(target);
       words[at] = first | FIXED_FILE;
     }
     return at;
@@ -234,7 +238,7 @@ export class Entry {
   /** Or-s bits into the 16-bit `ioprio` field. */
   protected addIoprio(bits: number): this {
     const at = this.mine();
-    this.#words[at] = this.#words[at]! | (bits << 16);
+    this.#words[at] = (this.#words[at] as number) | (bits << 16);
     return this;
   }
 
@@ -278,7 +282,7 @@ export class Entry {
   protected low16(index: number, value: number, what: string): this {
     checkBits(value, 16, what);
     const at = this.mine() + index;
-    this.#words[at] = (this.#words[at]! & ~0xffff) | value;
+    this.#words[at] = ((this.#words[at] as number) & ~0xffff) | value;
     return this;
   }
 
@@ -341,7 +345,7 @@ export class Entry {
   protected put64(at: number, value: Int64): void {
     check64(value);
     this.#words[at] = low(value);
-    this.#words[at + 1] = high(value);
+    this.#words[at | 1] = high(value);
   }
 }
 

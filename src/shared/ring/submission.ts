@@ -19,13 +19,13 @@ export class SubmissionQueue implements EntryOwner {
   /** Sequence number of the first entry not yet published. */
   published = 0;
   /** What makes a slot of a sequence number. */
-  readonly mask: number;
+  readonly mask: number = 0;
   /** Whether any entry asked for no completion on success: from then on completions can not be counted. */
   skipped = false;
-  readonly #entries: number;
+  readonly #entries: number = 0;
   /** Sequence number up to which slots are known to be free, and are clear. */
-  #limit: number;
-  readonly #poller: boolean;
+  #limit = 0;
+  readonly #poller: boolean = false;
   #words: Int32Array;
   readonly #at: {
     readonly head: number;
@@ -33,10 +33,10 @@ export class SubmissionQueue implements EntryOwner {
     readonly flags: number;
     readonly dropped: number;
   };
-  #slots: Sqe[];
+  #slots: Sqe[] = [];
   #doubles: Float64Array;
   /** log2 of an entry's size in words. */
-  readonly #shift: number;
+  readonly #shift: number = 0;
   readonly #held: HeldViews;
   #closed: (() => Error) | undefined;
 

@@ -50,6 +50,11 @@ import { Iovecs } from "../../structs/iovecs.ts";
 import { Direct, type Target } from "../direct.ts";
 import { Entry, type Int64, type Mem } from "../entry.ts";
 
+// A constant of the module's own is folded into the code; an imported binding is read anew each time.
+const NOP = IORING_OP_NOP;
+const READ = IORING_OP_READ;
+const WRITE = IORING_OP_WRITE;
+
 /** Two fds, as the kernel writes them for a pipe. */
 const PIPE_FDS_SIZE = 8;
 
@@ -93,7 +98,6 @@ const DISCARDING_ADVICE: ReadonlySet<number> = new Set([
  * All helpers store the first word, with the opcode, last: one that throws leaves a fresh entry a no-op, never an
  * operation with half of its arguments.
  */
-const NOP = IORING_OP_NOP;
 export class IoPrep extends Entry {
   /**
    * Writes opcode, target, address, length and offset as they are, for operations that have no helper.
@@ -139,7 +143,7 @@ export class IoPrep extends Entry {
    * Linux 5.6. See io_uring_prep_read(3), pread(2).
    */
   prepRead(fd: Target, buf: Mem, nbytes: number, offset: Int64): this {
-    return this.transfer(IORING_OP_READ, fd, buf, nbytes, offset);
+    return this.transfer(READ, fd, buf, nbytes, offset);
   }
 
   /**
@@ -237,7 +241,7 @@ export class IoPrep extends Entry {
    * changed meanwhile may be written either way. Linux 5.6. See io_uring_prep_write(3), pwrite(2).
    */
   prepWrite(fd: Target, buf: Mem, nbytes: number, offset: Int64): this {
-    return this.transfer(IORING_OP_WRITE, fd, buf, nbytes, offset);
+    return this.transfer(WRITE, fd, buf, nbytes, offset);
   }
 
   /**

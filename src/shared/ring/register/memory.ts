@@ -144,7 +144,8 @@ export class MemoryRegistration extends CancelRegistration {
    * const waits = ring.registerWaitRegion(2);
    * waits.set(0, { timeout: 10 });
    * ring.enableRings();
-   * console.log(ring.submitAndWaitReg(1, 0)); // -62, ETIME
+   * // -ETIME: the time was up.
+   * console.log(ring.submitAndWaitReg(1, 0)); // -62
    * ```
    */
   registerWaitRegion(count: number): WaitRegion {

@@ -31,7 +31,8 @@ export interface MaxWorkers {
 /** Where and as whom a ring's operations run, and which are allowed. */
 export class WorkerRegistration extends NotificationRegistration {
   /**
-   * Binds the ring's worker threads to CPUs. With `IORING_SETUP_SQPOLL` those of the poller thread.
+   * Binds the worker threads that start from now on to CPUs: those of this thread, whichever ring they work for; with
+   * `IORING_SETUP_SQPOLL` those of the poller thread. One that is there already stays where it is, and ends when idle.
    *
    * @param cpus a `CpuSet`, or CPUs by number
    * @throws UringError EINVAL where this process may not run on all of them. Linux 5.14. See io_uring_register_iowq_aff(3).
@@ -47,13 +48,13 @@ export class WorkerRegistration extends NotificationRegistration {
     this.register(IORING_REGISTER_IOWQ_AFF, argument.address, bytes.length);
   }
 
-  /** Lets the ring's worker threads run on any CPU again. Linux 5.14. See io_uring_unregister_iowq_aff(3). */
+  /** Lets worker threads that start from now on run on any CPU again. Linux 5.14. See io_uring_unregister_iowq_aff(3). */
   unregisterIowqAff(): void {
     this.register(IORING_UNREGISTER_IOWQ_AFF, 0, 0);
   }
 
   /**
-   * Limits the number of the ring's worker threads. Those of a limit's kind that are already there end when idle.
+   * Limits the number of this thread's worker threads, whichever ring they work for.
    *
    * @param limits what is absent or 0 stays as it is
    * @returns the limits before
