@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import type { Ring, Sqe } from "uring";
-import { IORING_SETUP_SQPOLL } from "uring/abi";
+import { IORING_CQE_F_MORE, IORING_SETUP_SQPOLL } from "uring/abi";
 import type { Completion } from "./support.ts";
 
 /** A completion in short: `[userData, res, flags]`. */
@@ -42,4 +42,25 @@ export function submitAll(ring: Ring, count: number, wait = 0): void {
   // A poller thread may have taken some before they were counted.
   else assert.ok(result >= 0 && result <= count, `submit: ${result}`);
   submitted(ring);
+}
+
+/**
+ * Submits what is queued and collects completions until so many operations have had their last one, which is the one
+ * without `IORING_CQE_F_MORE`.
+ */
+export function untilEnded(ring: Ring, operations: number): Brief[] {
+  const found: Brief[] = [];
+  const end = performance.now() + 10_000;
+  for (let ended = 0; ended < operations; ) {
+    assert.ok(
+      performance.now() < end,
+      `${ended} of ${operations} operations ended: ${JSON.stringify(found)}`,
+    );
+    ring.submitAndWait(1, { timeout: 100 });
+    ring.drain((userData, res, flags) => {
+      found.push([userData, res, flags]);
+      if ((flags & IORING_CQE_F_MORE) === 0) ended++;
+    });
+  }
+  return found;
 }

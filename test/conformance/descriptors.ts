@@ -51,6 +51,13 @@ export function signal(eventfd: number): void {
   write(eventfd, new Uint8Array(BigUint64Array.of(1n).buffer));
 }
 
+/** The address of a NUL-terminated string, for a system call; valid until the test is over. */
+export function cstringAddress(bench: Bench, text: string): number {
+  const memory = cstring(text);
+  bench.defer(() => memory[Symbol.dispose]());
+  return memory.address;
+}
+
 /** Memory with a text in it. */
 export function textMemory(text: string): Pinned {
   const bytes = new TextEncoder().encode(text);

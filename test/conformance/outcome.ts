@@ -1,0 +1,11 @@
+import { UringError } from "uring";
+
+/** What a call gives, 0 for nothing; `-errno` where it throws a `UringError`. */
+export function outcome(call: () => number | void): number {
+  try {
+    return call() ?? 0;
+  } catch (error) {
+    if (error instanceof UringError) return -error.errno;
+    throw error;
+  }
+}
