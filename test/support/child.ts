@@ -1,5 +1,6 @@
 import { spawnSync } from "node:child_process";
 import { fileURLToPath } from "node:url";
+import { Ring, type RingOptions, UringError } from "uring";
 
 /** How a program ended, and what it printed. */
 export interface Ended {
@@ -55,4 +56,20 @@ export function collectGarbage(): void {
   if (Bun !== undefined) Bun.gc(true);
   else if (gc !== undefined) gc();
   else throw new Error("the garbage collector is not exposed");
+}
+
+/**
+ * A ring, in programs that close many: with a limit of locked memory those count until the kernel has taken them apart,
+ * which it does a little later.
+ */
+export function patiently(options: RingOptions): Ring {
+  const end = performance.now() + 10_000;
+  for (;;) {
+    try {
+      return new Ring(options);
+    } catch (error) {
+      if (!(error instanceof UringError && error.code === "ENOMEM") || performance.now() > end) throw error;
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1);
+    }
+  }
 }

@@ -17,7 +17,7 @@ import {
 } from "uring";
 import * as abi from "uring/abi";
 import { Canaries } from "./canaries.ts";
-import { collectGarbage } from "./child.ts";
+import { collectGarbage, patiently } from "./child.ts";
 import { decorate, prepare, type World } from "./fuzz-prep.ts";
 import { convert } from "./fuzz-structs.ts";
 import { anything, bits32, Hostile } from "./fuzz-values.ts";
@@ -401,8 +401,8 @@ for (let left = Number(rounds); left > 0; ) {
 }
 collectGarbage();
 canaries.check();
+using last = patiently({ entries: 8 });
 assert.ok(available().ok);
-using last = new Ring({ entries: 8 });
 exercise(last);
 for (const held of kept) held[Symbol.dispose]();
 if (process.env["URING_FUZZ_TRACE"] !== undefined) {

@@ -74,6 +74,9 @@ const makers: Record<string, (world: World) => unknown> = {
   // Advice is for memory that is nobody else's.
   "prep_madvise addr": ({ random }) => alloc(random.pick([4096, 65536, 131072])),
   "prep_madvise64 addr": ({ random }) => alloc(random.pick([4096, 65536, 131072])),
+  // Whoever clears up after this may have no way into a folder but its mode.
+  "prep_mkdir mode": ({ random }) => bits32(random) | 0o700,
+  "prep_mkdirat mode": ({ random }) => bits32(random) | 0o700,
   "prep_rw addr": () => 0,
   "prep_rw op": ({ random }) => random.pick([IORING_OP_NOP, IORING_OP_NOP + 256, 1e9, 0.5, "0"]),
   "prep_uring_cmd op": ({ random }) =>

@@ -7,7 +7,7 @@ import { setTimeout } from "node:timers/promises";
 import { alloc, cstring, Iovecs, Msghdr, Ring, type RingOptions } from "uring";
 import { AF_UNIX, IORING_SETUP_DEFER_TASKRUN, IORING_SETUP_SINGLE_ISSUER, SOCK_DGRAM } from "uring/abi";
 import { Canaries } from "./canaries.ts";
-import { collectGarbage } from "./child.ts";
+import { collectGarbage, patiently } from "./child.ts";
 import { type Pipe, pipe, writeFromThread } from "./harness.ts";
 import { Random } from "./random.ts";
 import { entry, mappings, reap, ringFds, run } from "./ring.ts";
@@ -205,7 +205,7 @@ async function lifecycle(): Promise<void> {
   using ends = pipe();
   const live = (count: number) => {
     for (let i = 0; i < count; i++) {
-      const ring = new Ring(KINDS[i % KINDS.length] as RingOptions);
+      const ring = patiently(KINDS[i % KINDS.length] as RingOptions);
       const memory = alloc(64);
       entry(ring).prepRead(ends.read, i % 2 === 0 ? new Uint8Array(64) : memory, 64, -1);
       entry(ring).prepNop();
