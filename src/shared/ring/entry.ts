@@ -22,6 +22,8 @@ export interface EntryOwner {
   readonly tail: number;
   /** What makes a slot of a sequence number. */
   readonly mask: number;
+  /** How many words an entry has. */
+  readonly size: number;
   /** Whether any entry asked for no completion on success. */
   skipped: boolean;
   /** Keeps memory reachable until the kernel is done with it. */
@@ -46,6 +48,9 @@ const ADDR3 = 12;
 const NO_WORDS = new Int32Array(0);
 const NO_DOUBLES = new Float64Array(0);
 
+/** The largest ring's last word. And-ing with it changes nothing, and shows engines that no index is negative. */
+const LAST_WORD = 32768 * 32 - 1;
+
 const FIXED_FILE = IOSQE_FIXED_FILE << 8;
 const TWO_32 = 4294967296;
 
@@ -61,8 +66,8 @@ export class Entry {
   readonly #words: Int32Array = NO_WORDS;
   readonly #doubles: Float64Array = NO_DOUBLES;
   readonly #slot: number = 0;
-  /** log2 of an entry's size in words. */
-  readonly #shift: number = 0;
+  /** Index of the entry's first word. */
+  readonly #at: number = 0;
 
   /**
    * Small and never written again: at a thousand entries in flight, the cursors compete with the entries for the cache.
@@ -74,7 +79,7 @@ export class Entry {
     this.#words = words;
     this.#doubles = doubles;
     this.#slot = slot;
-    this.#shift = shift;
+    this.#at = slot << shift;
   }
 
   /**
@@ -155,7 +160,7 @@ export class Entry {
   /** A copy of the entry's 64 bytes, 128 on rings with large entries. */
   toBytes(): Uint8Array {
     const at = this.mine();
-    return new Uint8Array(new Int32Array(this.#words.subarray(at, at + (1 << this.#shift))).buffer);
+    return new Uint8Array(new Int32Array(this.#words.subarray(at, at + this.#owner.size)).buffer);
   }
 
   /**
@@ -167,7 +172,7 @@ export class Entry {
     const owner = this.#owner;
     if (((this.#slot - owner.published) & owner.mask) >= ((owner.tail - owner.published) | 0))
       throw owner.stale();
-    return this.#slot << this.#shift;
+    return this.#at & LAST_WORD;
   }
 
   /** The opcode that the last helper has written; a cleared entry's is that of a NOP. */
@@ -198,8 +203,8 @@ export class Entry {
   protected plain(opcode: number, target: Target): this {
     const at = this.start(opcode, target);
     const doubles = this.#doubles;
-    doubles[(at | OFF) >> 1] = 0;
-    doubles[(at | ADDR) >> 1] = 0;
+    doubles[(at >> 1) | (OFF >> 1)] = 0;
+    doubles[(at >> 1) | (ADDR >> 1)] = 0;
     this.#words[at | LEN] = 0;
     return this;
   }

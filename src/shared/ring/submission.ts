@@ -20,6 +20,8 @@ export class SubmissionQueue implements EntryOwner {
   published = 0;
   /** What makes a slot of a sequence number. */
   readonly mask: number = 0;
+  /** How many words an entry has. */
+  readonly size: number = 0;
   /** Whether any entry asked for no completion on success: from then on completions can not be counted. */
   skipped = false;
   readonly #entries: number = 0;
@@ -56,6 +58,7 @@ export class SubmissionQueue implements EntryOwner {
     );
     this.#doubles = doubles;
     this.#shift = shift;
+    this.size = 1 << shift;
     this.#slots = Array.from(
       { length: params.sqEntries },
       (_, slot) => new Sqe(this, memory.sqes, doubles, slot, shift),
