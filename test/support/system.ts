@@ -11,6 +11,7 @@ const NUMBERS = {
   eventfd2: [290, 19],
   execve: [59, 221],
   fcntl: [72, 25],
+  fsync: [74, 82],
   futex: [202, 98],
   getsockname: [51, 204],
   getsockopt: [55, 209],
