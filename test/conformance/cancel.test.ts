@@ -14,7 +14,7 @@ import {
 import { type Pipe, pipe } from "../support/harness.ts";
 import { withShim } from "../support/runtime.ts";
 import { syscallInChild } from "../support/system.ts";
-import { brief, entry, sorted, submitted } from "./completions.ts";
+import { type Brief, brief, entry, sorted, submitted } from "./completions.ts";
 import { eventfd, open, read, write } from "./descriptors.ts";
 import { allRings, type Bench, conformance } from "./support.ts";
 
@@ -244,10 +244,10 @@ conformance(
       fromChild(() => ring.submit()),
       1,
     );
-    const [[first, res], [second, answer]] = sorted(bench.collect(ring, 2)) as [number[], number[]];
+    const [[first, res], [second, answer]] = sorted(bench.collect(ring, 2)) as [Brief, Brief];
     assert.deepEqual([first, second], [1, 2]);
-    assert.ok([-EINTR, -ECANCELED].includes(res as number), `read: ${res}`);
-    assert.ok([0, -EALREADY].includes(answer as number), `cancel: ${answer}`);
+    assert.ok([-EINTR, -ECANCELED].includes(res), `read: ${res}`);
+    assert.ok([0, -EALREADY].includes(answer), `cancel: ${answer}`);
   },
   { rings: shareable },
 );
