@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { readFileSync, statSync, writeFileSync } from "node:fs";
+import { readFileSync, statSync } from "node:fs";
 import { constants } from "node:os";
 import { alloc, Iovecs, type Pinned, type Ring } from "uring";
 import {
@@ -22,9 +22,9 @@ import {
   POSIX_FADV_WILLNEED,
 } from "uring/abi";
 import { pipe } from "../support/harness.ts";
-import { Random } from "../support/random.ts";
 import { mustCall, writesFromThread } from "../support/system.ts";
 import { brief, entry, sorted } from "./completions.ts";
+import { random, randomFile } from "./content.ts";
 import { eventfd, isOpen, open, owned, read, sizeOf, textMemory, textOf } from "./descriptors.ts";
 import { elapsed } from "./durations.ts";
 import { allRings, type Bench, conformance } from "./support.ts";
@@ -33,25 +33,6 @@ const { EFBIG, EINVAL } = constants.errno;
 
 const everywhere = { rings: allRings };
 const KIB = 1024;
-
-/** Memory with bytes that look random. */
-function random(length: number): Pinned {
-  const memory = alloc(length);
-  memory.bytes.set(new Random(length).bytes(length));
-  return memory;
-}
-
-/** A file with content that looks random, open for reading and writing. */
-function randomFile(
-  bench: Bench,
-  length: number,
-  flags = 0,
-): { fd: number; path: string; content: Uint8Array } {
-  const content = new Random(length).bytes(length);
-  const path = bench.path("file");
-  writeFileSync(path, content);
-  return { fd: open(bench, path, O_RDWR | flags), path, content };
-}
 
 function numbers(memory: Pinned): number[] {
   return Array.from(memory.bytes);
