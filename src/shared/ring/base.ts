@@ -227,7 +227,7 @@ export class RingBase {
    * @throws UringError for every other failure. See io_uring_submit(3).
    */
   submit(): number {
-    return this.#submit(0, 0, 0, 0);
+    return this.submitWith(0, 0, 0, 0);
   }
 
   /**
@@ -241,10 +241,10 @@ export class RingBase {
    */
   submitAndWait(count: number, options?: WaitOptions): number {
     if (count >>> 0 !== count) throw new RangeError(`a whole number of completions is needed, not ${count}`);
-    if (options === undefined) return this.#submit(count, IORING_ENTER_GETEVENTS, 0, 0);
+    if (options === undefined) return this.submitWith(count, IORING_ENTER_GETEVENTS, 0, 0);
     this.#open();
     const arg = this.#wait.set(options);
-    return this.#submit(count, IORING_ENTER_GETEVENTS | this.#wait.flags, arg, this.#wait.size);
+    return this.submitWith(count, IORING_ENTER_GETEVENTS | this.#wait.flags, arg, this.#wait.size);
   }
 
   /**
@@ -252,22 +252,24 @@ export class RingBase {
    * See io_uring_submit_and_get_events(3).
    */
   submitAndGetEvents(): number {
-    return this.#submit(0, IORING_ENTER_GETEVENTS, 0, 0);
+    return this.submitWith(0, IORING_ENTER_GETEVENTS, 0, 0);
   }
 
   /** Lets the kernel post what is pending, overflow included; submits and waits for nothing. See io_uring_get_events(3). */
   getEvents(): number {
     this.#open();
-    return this.#enter(0, 0, IORING_ENTER_GETEVENTS, 0, 0);
+    return this.enter(0, 0, IORING_ENTER_GETEVENTS, 0, 0);
   }
 
   /** Waits until the poller thread has made room in a full submission queue. See io_uring_sqring_wait(3). */
   sqringWait(): number {
     if (!this.#open().#poller || this.#sq.spaceLeft() > 0) return 0;
-    return this.#enter(0, 0, IORING_ENTER_SQ_WAIT, 0, 0);
+    return this.enter(0, 0, IORING_ENTER_SQ_WAIT, 0, 0);
   }
 
-  #submit(count: number, enterFlags: number, arg: number, argSize: number): number {
+  // `private` and not `#` from here on where every batch goes through: V8 checks the brand of `this` at each call of a `#` method.
+
+  private submitWith(count: number, enterFlags: number, arg: number, argSize: number): number {
     if (this.#state !== "open") throw this.#closedError();
     const toSubmit = this.#sq.publish();
     let flags = enterFlags;
@@ -280,10 +282,10 @@ export class RingBase {
       if (this.#iopoll || (this.#sq.flags() & CQ_NEEDS_ENTER) !== 0) flags = IORING_ENTER_GETEVENTS;
       else if (toSubmit === 0) return 0;
     }
-    return this.#enter(toSubmit, count, flags, arg, argSize);
+    return this.enter(toSubmit, count, flags, arg, argSize);
   }
 
-  #enter(toSubmit: number, count: number, flags: number, arg: number, argSize: number): number {
+  private enter(toSubmit: number, count: number, flags: number, arg: number, argSize: number): number {
     this.#cq.publish();
     const result = this.#shim.enter(this.#enterFd, toSubmit, count, flags | this.#enterFlags, arg, argSize);
     if (result >= 0) return result;
@@ -310,10 +312,10 @@ export class RingBase {
     this.#reading++;
     try {
       const count = cq.drain(callback);
-      return count === 0 && this.#refill() ? cq.drain(callback) : count;
+      return count === 0 && this.refill() ? cq.drain(callback) : count;
     } finally {
       this.#reading--;
-      this.#releaseViews();
+      this.releaseViews();
     }
   }
 
@@ -326,14 +328,14 @@ export class RingBase {
   copyCqes(out: Int32Array): number {
     if (!(out instanceof Int32Array)) throw new TypeError("an Int32Array is needed to copy completions into");
     let count = this.#cq.copy(out);
-    if (count === 0 && this.#refill()) count = this.#cq.copy(out);
-    this.#releaseViews();
+    if (count === 0 && this.refill()) count = this.#cq.copy(out);
+    this.releaseViews();
     return count;
   }
 
   /** The next completion, as a copy; `null` when none is ready. `cqAdvance(1)` consumes it. See io_uring_peek_cqe(3). */
   peekCqe(): Cqe | null {
-    return this.#cq.peek() ?? (this.#refill() ? this.#cq.peek() : null);
+    return this.#cq.peek() ?? (this.refill() ? this.#cq.peek() : null);
   }
 
   /**
@@ -346,7 +348,7 @@ export class RingBase {
     if (ready !== null) return ready;
     const arg = options === undefined ? 0 : this.#wait.set(options);
     const flags = IORING_ENTER_GETEVENTS | (options === undefined ? 0 : this.#wait.flags);
-    this.#enter(0, 1, flags, arg, options === undefined ? 0 : this.#wait.size);
+    this.enter(0, 1, flags, arg, options === undefined ? 0 : this.#wait.size);
     return this.#cq.peek();
   }
 
@@ -361,7 +363,7 @@ export class RingBase {
     this.#reading++;
     try {
       const slots = this.#cq.each(callback);
-      return slots === 0 && this.#refill() ? this.#cq.each(callback) : slots;
+      return slots === 0 && this.refill() ? this.#cq.each(callback) : slots;
     } finally {
       this.#reading--;
     }
@@ -370,19 +372,19 @@ export class RingBase {
   /** Consumes completions that `peekCqe`, `waitCqe` or `forEachCqe` showed. See io_uring_cq_advance(3). */
   cqAdvance(slots: number): void {
     this.#open().#cq.advance(slots);
-    this.#releaseViews();
+    this.releaseViews();
   }
 
   /** Looks for completions that need a system call to come out: task work, overflow, polled devices. */
-  #refill(): boolean {
+  private refill(): boolean {
     this.#open();
     if (!this.#iopoll && (this.#sq.flags() & CQ_NEEDS_ENTER) === 0) return false;
-    this.#enter(0, 0, IORING_ENTER_GETEVENTS, 0, 0);
+    this.enter(0, 0, IORING_ENTER_GETEVENTS, 0, 0);
     return this.#cq.ready() > 0;
   }
 
   /** With every operation ended, what callers gave them is the callers' own again. */
-  #releaseViews(): void {
+  private releaseViews(): void {
     if (this.#cq.finished === this.#sq.tail && this.#state === "open" && !this.#addressable) {
       this.#held.releaseIdle();
     }
@@ -536,7 +538,7 @@ export class RingBase {
   /** As `submitAndWait`, with an argument and flags of `io_uring_enter(2)` of the caller's. */
   protected submitAndWaitWith(count: number, flags: number, arg: number, argSize: number): number {
     if (count >>> 0 !== count) throw new RangeError(`a whole number of completions is needed, not ${count}`);
-    return this.#submit(count, IORING_ENTER_GETEVENTS | flags, arg, argSize);
+    return this.submitWith(count, IORING_ENTER_GETEVENTS | flags, arg, argSize);
   }
 
   /** Gives every `io_uring_enter(2)` from now on a flag, or no longer. */
@@ -580,7 +582,7 @@ export class RingBase {
   /** Calls back once no operation is in flight, at once if none is; never for a ring that is closed with some left. */
   protected whenIdle(release: () => void): void {
     this.#held.whenIdle(release);
-    this.#releaseViews();
+    this.releaseViews();
   }
 
   /** Calls back once the ring is closed and the kernel is done with it, which is never where operations are leaked. */
