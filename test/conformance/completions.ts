@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
-import type { Ring, Sqe } from "uring";
+import { Ring, type Sqe } from "uring";
 import { IORING_CQE_F_MORE, IORING_SETUP_SQPOLL } from "uring/abi";
-import type { Completion } from "./support.ts";
+import { type Bench, type Completion, ringTypes } from "./support.ts";
 
 /** A completion in short: `[userData, res, flags]`. */
 export type Brief = [userData: number, res: number, flags: number];
@@ -63,4 +63,14 @@ export function untilEnded(ring: Ring, operations: number): Brief[] {
     });
   }
   return found;
+}
+
+/**
+ * A ring of the kind under test for operations with `IOSQE_CQE_SKIP_SUCCESS`: completions that are skipped can not be
+ * counted, so closing it reports that something may be left.
+ */
+export function skippingRing(bench: Bench): Ring {
+  const ring = new Ring({ entries: 32, ...ringTypes[bench.type] });
+  bench.defer(() => void ring.close());
+  return ring;
 }

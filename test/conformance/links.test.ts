@@ -21,9 +21,9 @@ import {
 import { type Pipe, pipe } from "../support/harness.ts";
 import { Random } from "../support/random.ts";
 import { shim, withShim } from "../support/runtime.ts";
-import { brief, entry, sorted, submitAll, submitted } from "./completions.ts";
+import { brief, entry, skippingRing, sorted, submitAll, submitted } from "./completions.ts";
 import { counting, Network } from "./sockets.ts";
-import { allRings, type Bench, type Completion, conformance, ringTypes } from "./support.ts";
+import { allRings, type Bench, type Completion, conformance } from "./support.ts";
 
 const { EBADF, ECANCELED, EFAULT, EINTR, EINVAL, ENOENT, ETIME } = constants.errno;
 
@@ -499,13 +499,6 @@ for (const { order, flags } of [
 }
 
 // --------------------------------------------------------------------------------------------------- liburing/skip-cqe
-
-/** A ring on which completions were skipped can not be counted empty, so closing it reports that something may be left. */
-function skippingRing(bench: Bench): Ring {
-  const ring = new Ring({ entries: 32, ...ringTypes[bench.type] });
-  bench.defer(() => ring.close());
-  return ring;
-}
 
 const SKIP = IOSQE_CQE_SKIP_SUCCESS;
 const LINK_SKIP = IOSQE_IO_LINK | SKIP;
