@@ -41,13 +41,12 @@ async function benchDepth(file: FileHandle, path: string, depth: number): Promis
   const buffers = Array.from({ length: depth }, () => alloc(BLOCK));
   const views = Array.from({ length: depth }, () => new Uint8Array(BLOCK));
   const twin = await Twin.start("read", entries, depth, "registered", path);
-  const sides: Side[] = [
-    {
-      name: `depth ${depth}`,
-      batch: depth,
-      round: timed((operations) => runReads(ring, file.fd, buffers, operations)),
-    },
-    { name: "C, registered ring fd", batch: depth, round: (operations) => twin.round(operations) },
+  const side: Side = {
+    name: `depth ${depth}`,
+    batch: depth,
+    round: timed((operations) => runReads(ring, file.fd, buffers, operations)),
+  };
+  const builtins: Side[] = [
     {
       name: "fs/promises: FileHandle.read",
       batch: depth,
@@ -56,14 +55,20 @@ async function benchDepth(file: FileHandle, path: string, depth: number): Promis
   ];
   if (depth === 1) {
     const view = views[0] as Uint8Array;
-    sides.push({ name: "fs: readSync", batch: 1, round: timed((n) => runSync(file.fd, view, n)) });
+    builtins.push({ name: "fs: readSync", batch: 1, round: timed((n) => runSync(file.fd, view, n)) });
   }
-  const [own, c, ...builtins] = await interleave(sides);
-  if (own === undefined || c === undefined) throw new Error("a side is missing");
+  const [own, c] = await interleave([
+    side,
+    { name: "C, registered ring fd", batch: depth, round: (operations) => twin.round(operations) },
+  ]);
+  // Apart from the twin: what promises leave to collect would be collected during the rounds that follow.
+  const [again, ...others] = await interleave([{ ...side, name: `depth ${depth}, again` }, ...builtins]);
+  if (own === undefined || c === undefined || again === undefined) throw new Error("a side is missing");
   const bar = BARS[depth];
   line(own, bar === undefined ? { with: c } : { with: c, bar });
   line(c);
-  for (const builtin of builtins) line(builtin, { with: own });
+  line(again);
+  for (const other of others) line(other, { with: again });
   console.log(`    set-up: ${describeRing(ring)}; C: ${twin.setup}`);
   await twin.stop();
   for (const buffer of buffers) buffer[Symbol.dispose]();

@@ -19,7 +19,7 @@ export interface Statistics {
 export const smoke: boolean = process.env.URING_BENCH_SMOKE === "1" || process.argv.includes("--smoke");
 
 /** Short ones, so that some fall between what else the machine does. */
-const ROUNDS = smoke ? 7 : 41;
+const ROUNDS = smoke ? 7 : 81;
 const ROUND_MS = smoke ? 1 : 12;
 
 /** Times a synchronous loop as a side's round. */
