@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { constants, release } from "node:os";
+import { constants } from "node:os";
 import { alloc, cstring, Direct, encodeSockaddr, Iovecs, Msghdr, type Pinned, Ring } from "uring";
 import {
   AF_INET,
@@ -56,6 +56,7 @@ import {
 import { mustCall, syscall } from "../support/system.ts";
 import { type Brief, brief, entry, sorted, submitAll, submitted } from "./completions.ts";
 import { sleep } from "./durations.ts";
+import { kernelFrom } from "./kernel.ts";
 import { runProgram } from "./program.ts";
 import { anyAddress, boundAddress, counting, int32, Network, nonBlocking, socketOption } from "./sockets.ts";
 import { allRings, type Bench, type Completion, conformance, type RingType } from "./support.ts";
@@ -81,12 +82,6 @@ const NONEMPTY = IORING_CQE_F_SOCK_NONEMPTY;
 
 /** Kinds of ring that complete what they can before `submit` returns. */
 const inline: RingType[] = allRings.filter((type) => type !== "sqpoll");
-
-/** Whether this kernel is of a release or later. */
-function kernelFrom(major: number, minor: number): boolean {
-  const [ours = 0, oursMinor = 0] = release().split(".").map(Number);
-  return ours > major || (ours === major && oursMinor >= minor);
-}
 
 // ----------------------------------------------------------------------------------------------- liburing/232c93d07b74
 

@@ -26,6 +26,7 @@ import { brief, entry, sorted, submitAll } from "./completions.ts";
 import { random, randomFile } from "./content.ts";
 import { open, write } from "./descriptors.ts";
 import { elapsed } from "./durations.ts";
+import { lacking } from "./kernel.ts";
 import { outcome } from "./outcome.ts";
 import { allRings, type Bench, conformance } from "./support.ts";
 
@@ -775,7 +776,7 @@ conformance(
       24,
     );
   },
-  everywhere,
+  { ...everywhere, skip: lacking(6, 8) },
 );
 
 // ------------------------------------------------------------------------------------------------ tokio/register/test_register_files_sparse

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { constants, release } from "node:os";
+import { constants } from "node:os";
 import { alloc, encodeTimespec, Iovecs, Msghdr, type Pinned, type Ring, UringError } from "uring";
 import {
   AF_INET,
@@ -24,6 +24,7 @@ import {
   SOL_SOCKET,
 } from "uring/abi";
 import { type Brief, brief, entry, sorted, submitAll, untilEnded } from "./completions.ts";
+import { kernelFrom } from "./kernel.ts";
 import { counting, Network } from "./sockets.ts";
 import { allRings, type Bench, conformance } from "./support.ts";
 
@@ -33,12 +34,6 @@ const NOTIF = IORING_CQE_F_NOTIF;
 
 /** Where nothing is mapped. */
 const NOWHERE = 8;
-
-/** Whether this kernel is of a release or later. */
-function kernelFrom(major: number, minor: number): boolean {
-  const [ours = 0, oursMinor = 0] = release().split(".").map(Number);
-  return ours > major || (ours === major && oursMinor >= minor);
-}
 
 // --------------------------------------------------------------------------------------------- liburing/send-zerocopy
 
