@@ -1,12 +1,14 @@
 /* System calls for what a test sets up, does from another thread or process, or compares with. */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -29,6 +31,27 @@ EXPORT double harness_syscall(int32_t number, double a, double b, double c, doub
 	long result = syscall(number, (long)a, (long)b, (long)c, (long)d, (long)e, (long)f);
 
 	return result == -1 ? -errno : result;
+}
+
+/* As harness_syscall, while the process may have two pages of address space more than it has, and no more than that. */
+EXPORT double harness_squeezed_syscall(int32_t number, double a, double b, double c, double d, double e, double f);
+EXPORT double harness_squeezed_syscall(int32_t number, double a, double b, double c, double d, double e, double f)
+{
+	struct rlimit before, squeezed;
+	char statm[64] = "";
+	int fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0 || read(fd, statm, sizeof(statm) - 1) <= 0 || getrlimit(RLIMIT_AS, &before))
+		return -errno;
+	close(fd);
+	squeezed = before;
+	squeezed.rlim_cur = (strtoul(statm, NULL, 10) + 2) * sysconf(_SC_PAGESIZE);
+	if (setrlimit(RLIMIT_AS, &squeezed))
+		return -errno;
+	double result = harness_syscall(number, a, b, c, d, e, f);
+
+	setrlimit(RLIMIT_AS, &before);
+	return result;
 }
 
 /* What another thread is to do, and what came of it. */

@@ -10,6 +10,7 @@ const SYMBOLS = {
   harness_signals_start: [],
   harness_signals_stop: [],
   harness_syscall: ["i32", "f64", "f64", "f64", "f64", "f64", "f64"],
+  harness_squeezed_syscall: ["i32", "f64", "f64", "f64", "f64", "f64", "f64"],
   harness_thread_syscall: ["i32", "f64", "f64", "f64", "f64", "f64", "f64"],
   harness_thread_write: ["i32", "i32", "i32", "i32"],
   harness_thread_join: ["i32"],
@@ -22,6 +23,7 @@ const SYMBOLS = {
 const RESULTS: Partial<Record<keyof typeof SYMBOLS, string>> = {
   harness_child_syscall: "f64",
   harness_child_syscall_exec: "f64",
+  harness_squeezed_syscall: "f64",
   harness_syscall: "f64",
   harness_thread_join: "f64",
 };

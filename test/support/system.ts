@@ -26,7 +26,9 @@ const NUMBERS = {
   openat: [257, 56],
   pipe2: [293, 59],
   ppoll: [271, 73],
+  pread64: [17, 67],
   prlimit64: [302, 261],
+  pwrite64: [18, 68],
   read: [0, 63],
   sched_getaffinity: [204, 123],
   setsockopt: [54, 208],
@@ -56,6 +58,14 @@ export function mustCall(name: Syscall, ...args: number[]): number {
   const result = syscall(name, ...args);
   if (result < 0) throw new Error(`${name}: errno ${-result}`);
   return result;
+}
+
+/**
+ * A system call while this process may have two pages of address space more than it has; the result or `-errno`. Other
+ * threads may end the process meanwhile, for want of memory.
+ */
+export function syscallInTightSpace(name: Syscall, ...args: number[]): number {
+  return (native.harness_squeezed_syscall as (...all: number[]) => number)(...parameters(name, args));
 }
 
 /** Has a child process, which shares this one's memory, make a system call and exit; the call's result or `-errno`. */
