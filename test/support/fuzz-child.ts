@@ -19,6 +19,7 @@ import * as abi from "uring/abi";
 import { Canaries } from "./canaries.ts";
 import { collectGarbage, patiently } from "./child.ts";
 import { decorate, prepare, type World } from "./fuzz-prep.ts";
+import { register } from "./fuzz-register.ts";
 import { convert } from "./fuzz-structs.ts";
 import { anything, bits32, Hostile } from "./fuzz-values.ts";
 import { pipe } from "./harness.ts";
@@ -233,7 +234,9 @@ const internal = new Set(
   readdirSync(ringSources, { recursive: true, encoding: "utf8" })
     .filter((name) => name.endsWith(".ts"))
     .flatMap((name) => [
-      ...readFileSync(`${ringSources}${name}`, "utf8").matchAll(/^ {2}protected (?:get )?(\w+)/gm),
+      ...readFileSync(`${ringSources}${name}`, "utf8").matchAll(
+        /^ {2}(?:protected|private) (?:get )?(\w+)/gm,
+      ),
     ])
     .map((match) => match[1] as string),
 );
@@ -299,11 +302,13 @@ function live(calls: number): void {
     for (let i = 0; i < calls && !ring.closed; i++) {
       if (random.below(3) > 0) attempt(() => fillEntry(ring));
       else if (random.below(10) === 0) attempt(() => callUnknown(ring, names));
+      else if (random.below(3) === 0) attempt(() => register(world, ring));
       else attempt(() => random.pick(uses)(ring));
       if (random.below(200) === 0) attempt(() => close(ring));
     }
   } finally {
-    if (fd >= 0) world.fds.splice(world.fds.indexOf(fd), 1);
+    const at = world.fds.indexOf(fd);
+    if (fd >= 0 && at >= 0) world.fds.splice(at, 1);
   }
   // Linux 6.18 never runs a drained operation while a zero-copy send behind it, or it itself, holds a notification.
   const { skip, drain, zeroCopy } = world.asked;
