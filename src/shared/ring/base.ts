@@ -291,7 +291,7 @@ export class RingBase {
     if (result >= 0) return result;
     if (result === -ETIME || result === -EINTR || result === -EAGAIN || result === -EBUSY) return result;
     if (this.#state !== "open") throw this.#closedError();
-    throw enterError(-result);
+    throw enterError(-result, flags);
   }
 
   // ---------------------------------------------------------------------------------------------------- completing

@@ -73,20 +73,27 @@ export function blocked(errno: number): UringUnavailableError | undefined {
       cause,
     );
   }
-  if (errno === ENOSYS && older(release, "5.1")) {
-    return new UringUnavailableError(
-      "kernel",
-      `this kernel, ${release}, is older than io_uring`,
-      "Linux 5.11 is the least that works, 6.1 the least that works well.",
-      cause,
-    );
-  }
+  if (errno === ENOSYS && older(release, "5.1")) return tooOld("io_uring", cause);
   return new UringUnavailableError(
     "seccomp",
     `the call is refused with ${cause.code} although the kernel, ${release}, has it: a seccomp filter or security ` +
       "module forbids it",
     "Containers do so by default: start with `docker run --security-opt seccomp=unconfined`, or better with a profile " +
       "that allows io_uring_setup, io_uring_enter and io_uring_register.",
+    cause,
+  );
+}
+
+/**
+ * The error for a kernel that is older than the least that works.
+ *
+ * @param what it is older than
+ */
+export function tooOld(what: string, cause?: unknown): UringUnavailableError {
+  return new UringUnavailableError(
+    "kernel",
+    `this kernel, ${kernelRelease()}, is older than ${what}`,
+    "Linux 5.11 is the least that works, 6.1 the least that works well.",
     cause,
   );
 }
@@ -102,11 +109,11 @@ function setupHint(errno: number, flags: number): string | undefined {
   if (errno === ENFILE) return "The system has no file left: `sysctl fs.file-max`";
   if (errno === EINVAL) {
     const release = kernelRelease();
-    const newer = FLAG_KERNELS.filter(([, flag, kernel]) => {
+    const absent = FLAG_KERNELS.filter(([, flag, kernel]) => {
       return (flags & flag) !== 0 && older(release, kernel);
     });
-    if (newer.length > 0) {
-      return `This kernel is ${release}: ${newer.map(([name, , kernel]) => `${name} came with Linux ${kernel}`).join(", ")}`;
+    if (absent.length > 0) {
+      return `This kernel is ${release}: ${absent.map(([name, , kernel]) => `${name} came with Linux ${kernel}`).join(", ")}`;
     }
     const options = [
       [abi.IORING_SETUP_SQ_AFF, "sqThreadCpu is no CPU that this process may run on"],
@@ -118,9 +125,15 @@ function setupHint(errno: number, flags: number): string | undefined {
   return undefined;
 }
 
-/** The error for an `io_uring_enter(2)` that failed in a way no caller can go on from. */
-export function enterError(errno: number): UringError {
-  const hints: Record<number, string> = {
+/**
+ * The error for an `io_uring_enter(2)` that failed in a way no caller can go on from.
+ *
+ * @param flags the call's
+ */
+export function enterError(errno: number, flags = 0): UringError {
+  const waits = (flags & abi.IORING_ENTER_EXT_ARG) !== 0;
+  const hints: Record<number, string | undefined> = {
+    [EINVAL]: waits ? newer("absolute and minWait", "6.12") : undefined,
     [EEXIST]: "A ring with IORING_SETUP_SINGLE_ISSUER belongs to the thread that created or enabled it",
     [EBADFD]: "The ring is disabled: enable it with enableRings()",
     [EBADR]: "Completions were lost: the system had no memory to keep those that did not fit into the queue",
@@ -165,12 +178,10 @@ const REGISTER_KERNELS: readonly (readonly [name: string, opcode: number, kernel
  * @param hint what the caller knows of the likely cause
  */
 export function registerError(errno: number, opcode: number, hint?: string): UringError {
-  const [name, , kernel] = REGISTER_KERNELS.find(([, newer]) => newer === opcode) ?? [];
-  const release = kernelRelease();
-  if (errno === EINVAL && kernel !== undefined && older(release, kernel)) {
-    return errnoError(errno, "io_uring_register", {
-      hint: `${name} came with Linux ${kernel}, and this kernel is ${release}`,
-    });
+  const [name, , kernel] = REGISTER_KERNELS.find(([, known]) => known === opcode) ?? [];
+  if (errno === EINVAL && name !== undefined && kernel !== undefined) {
+    const absent = newer(name, kernel);
+    if (absent !== undefined) return errnoError(errno, "io_uring_register", { hint: absent });
   }
   const hints: Record<number, string> = {
     [EEXIST]: "A ring with IORING_SETUP_SINGLE_ISSUER belongs to the thread that created or enabled it",
@@ -179,6 +190,14 @@ export function registerError(errno: number, opcode: number, hint?: string): Uri
     [EACCES]: "The ring's restrictions do not allow this registration",
   };
   return errnoError(errno, "io_uring_register", { hint: hint ?? hints[errno] });
+}
+
+/** The sentence for what came with a later kernel than this one; `undefined` where this one has it. */
+export function newer(what: string, kernel: string): string | undefined {
+  const release = kernelRelease();
+  return older(release, kernel)
+    ? `${what} came with Linux ${kernel}, and this kernel is ${release}`
+    : undefined;
 }
 
 /** Whether a kernel release such as "6.1.0-13-amd64" comes before a version. */

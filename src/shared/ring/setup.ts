@@ -1,5 +1,6 @@
 import { runtime } from "#runtime";
 import {
+  IORING_FEAT_EXT_ARG,
   IORING_OFF_SQ_RING,
   IORING_OFF_SQES,
   IORING_SETUP_CQE32,
@@ -14,7 +15,7 @@ import {
 } from "../abi/index.ts";
 import type { Shim } from "../runtime.ts";
 import { Arena, discardPages } from "./arena.ts";
-import { setupError } from "./diagnosis.ts";
+import { setupError, tooOld } from "./diagnosis.ts";
 import {
   type CheckedOptions,
   MAX_CQ_ENTRIES,
@@ -85,7 +86,13 @@ export function setupRing(options: CheckedOptions): RingSetup {
   for (const { kind, flags } of attempts(options)) {
     const setup =
       kind === "mapped" ? setupMapped(shim, options, flags) : setupOwned(shim, options, flags, kind);
-    if (typeof setup !== "number") return setup;
+    if (typeof setup !== "number") {
+      if ((setup.params.features & IORING_FEAT_EXT_ARG) !== 0) return setup;
+      // Without time limits for waits a ring could not even be closed.
+      shim.close(setup.fd);
+      setup.memory.release();
+      throw tooOld("this library's floor");
+    }
     errno = -setup;
     // A full table of registered rings is no failure where an fd does as well.
     const tableFull = errno === EBUSY && (flags & ~options.flags & IORING_SETUP_REGISTERED_FD_ONLY) !== 0;

@@ -1,9 +1,14 @@
-import { IORING_REGISTER_SYNC_CANCEL, io_uring_sync_cancel_reg } from "../../abi/index.ts";
+import {
+  IORING_ASYNC_CANCEL_OP,
+  IORING_ASYNC_CANCEL_USERDATA,
+  IORING_REGISTER_SYNC_CANCEL,
+  io_uring_sync_cancel_reg,
+} from "../../abi/index.ts";
 import { bits64 } from "../../structs/fields.ts";
 import { encodeTimespec } from "../../structs/timespec.ts";
 import { Argument } from "../argument.ts";
 import { Cancel } from "../cancel-match.ts";
-import { registerError } from "../diagnosis.ts";
+import { newer, registerError } from "../diagnosis.ts";
 import { object } from "./values.ts";
 import { WorkerRegistration } from "./workers.ts";
 
@@ -11,6 +16,9 @@ const ENOENT = 2;
 const EALREADY = 114;
 const ETIME = 62;
 const EINTR = 4;
+const EINVAL = 22;
+
+const LATER_CRITERIA = "IORING_ASYNC_CANCEL_OP, and IORING_ASYNC_CANCEL_USERDATA beside another criterion,";
 
 /** Cancelling in one call. */
 export class CancelRegistration extends WorkerRegistration {
@@ -44,6 +52,8 @@ export class CancelRegistration extends WorkerRegistration {
     }
     const result = this.attempt(IORING_REGISTER_SYNC_CANCEL, argument.address, 1);
     if (result >= 0 || [-ENOENT, -EALREADY, -ETIME, -EINTR].includes(result)) return result;
-    throw registerError(-result, IORING_REGISTER_SYNC_CANCEL);
+    const later = (flags & (IORING_ASYNC_CANCEL_USERDATA | IORING_ASYNC_CANCEL_OP)) !== 0;
+    const hint = later && result === -EINVAL ? newer(LATER_CRITERIA, "6.6") : undefined;
+    throw registerError(-result, IORING_REGISTER_SYNC_CANCEL, hint);
   }
 }
