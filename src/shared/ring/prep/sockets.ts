@@ -175,6 +175,20 @@ export class SocketsPrep extends FilesPrep {
   }
 
   /**
+   * Sets the most bytes that a multishot receive brings in all, the entry's `optlen`: once it has, it ends, and its last
+   * completion has no `IORING_CQE_F_MORE`. 0, as without this, is no limit. Linux 6.17. See
+   * io_uring_prep_recv_multishot(3).
+   *
+   * @throws TypeError on an entry prepared for anything else, where the field would mean something else
+   */
+  setOptlen(length: number): this {
+    if (this.opcode() !== IORING_OP_RECV) {
+      throw new TypeError("a total length belongs to a multishot receive, prepared before it");
+    }
+    return this.fileIndex(length);
+  }
+
+  /**
    * Sends a message: data from several pieces, an address, control messages.
    *
    * The completion's `res` is the bytes sent. `msg` and the memory it points to are the operation's until its
