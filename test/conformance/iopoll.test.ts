@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { writeFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { constants } from "node:os";
 import { alloc, Direct, Iovecs, type Pinned, type Ring, type Sqe, type Target } from "uring";
 import {
@@ -26,13 +26,13 @@ const BLOCKS = 256;
 const TRANSFERS = 32;
 
 /** A file of random content on disk, open for O_DIRECT. */
-function directFile(bench: Bench): { fd: number; content: Uint8Array } {
+function directFile(bench: Bench): { fd: number; path: string; content: Uint8Array } {
   const content = new Random(1).bytes(BLOCKS * BLOCK);
   const path = bench.path("file");
   writeFileSync(path, content);
   // What is not yet on disk can not be read around the page cache at once.
   mustCall("fsync", open(bench, path));
-  return { fd: open(bench, path, O_RDWR | O_DIRECT), content };
+  return { fd: open(bench, path, O_RDWR | O_DIRECT), path, content };
 }
 
 /** What reading a block gives: its size, or -EOPNOTSUPP where the device of the test's folder can not be polled. */
@@ -89,7 +89,7 @@ for (const { hybrid, how } of [
       `transfers of ${registered ? "a registered file" : "a file"} are ${how}: each is whole, or -EOPNOTSUPP`,
       (bench) => {
         const ring = bench.ring({ entries: 64, flags });
-        const { fd, content } = directFile(bench);
+        const { fd, path, content } = directFile(bench);
         const memory = Array.from({ length: TRANSFERS }, () => alloc(BLOCK));
         ring.registerBuffers(memory);
         ring.registerFiles([fd]);
@@ -127,6 +127,7 @@ for (const { hybrid, how } of [
           }
           buffers.free();
         }
+        assert.equal(Buffer.compare(readFileSync(path), content), 0);
       },
       { rings: allRings, skip },
     );
