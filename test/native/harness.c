@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -91,6 +92,61 @@ EXPORT int32_t harness_write_at_sleep_join(void)
 
 	pthread_join(sleeper_thread, &result);
 	return (int32_t)(intptr_t)result;
+}
+
+/* How many threads of the system are blocked on I/O, or -errno. */
+static int blocked_on_io(void)
+{
+	FILE *file = fopen("/proc/stat", "r");
+	char line[4096];
+	int count = -1;
+
+	if (!file)
+		return -errno;
+	while (count < 0 && fgets(line, sizeof(line), file))
+		sscanf(line, "procs_blocked %d", &count);
+	fclose(file);
+	return count;
+}
+
+static void *watch_at_sleep(void *arg)
+{
+	int least = INT_MAX;
+
+	await_sleep(sleeper.tid);
+	for (int i = 0; i < 20; i++) {
+		int count = blocked_on_io();
+
+		if (count < least)
+			least = count;
+		usleep(1000);
+	}
+	write_byte((void *)(intptr_t)sleeper.fd);
+	*(int *)arg = least;
+	return arg;
+}
+
+/*
+ * Has another thread look how many threads of the system are blocked on I/O while the caller's thread sleeps in
+ * io_uring_enter(2), and then write a byte. One at a time.
+ */
+EXPORT int32_t harness_watch_at_sleep(int32_t fd);
+EXPORT int32_t harness_watch_at_sleep(int32_t fd)
+{
+	static int least;
+
+	sleeper = (struct sleeper){ .fd = fd, .tid = (pid_t)syscall(SYS_gettid) };
+	return -pthread_create(&sleeper_thread, NULL, watch_at_sleep, &least);
+}
+
+/* Waits for that thread: the least number it saw. */
+EXPORT int32_t harness_watch_at_sleep_join(void);
+EXPORT int32_t harness_watch_at_sleep_join(void)
+{
+	void *least;
+
+	pthread_join(sleeper_thread, &least);
+	return *(int *)least;
 }
 
 static atomic_int signalling;

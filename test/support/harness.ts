@@ -7,6 +7,8 @@ const SYMBOLS = {
   harness_write_from_thread: ["i32"],
   harness_write_at_sleep: ["i32"],
   harness_write_at_sleep_join: [],
+  harness_watch_at_sleep: ["i32"],
+  harness_watch_at_sleep_join: [],
   harness_signals_start: [],
   harness_signals_stop: [],
   harness_syscall: ["i32", "f64", "f64", "f64", "f64", "f64", "f64"],
@@ -106,6 +108,22 @@ export function writeAtSleep<T>(fd: number, body: () => T): T {
   } finally {
     check(native.harness_write_at_sleep_join(), "write");
   }
+}
+
+/**
+ * How many threads of the system are blocked on I/O at least, while this one sleeps in `io_uring_enter`, which `body` is
+ * to make it do. Another thread looks, and then writes one byte, `x`.
+ */
+export function blockedOnIo(fd: number, body: () => void): number {
+  check(native.harness_watch_at_sleep(fd), "pthread_create");
+  let least = -1;
+  try {
+    body();
+  } finally {
+    least = native.harness_watch_at_sleep_join();
+  }
+  check(least, "read /proc/stat");
+  return least;
 }
 
 /** Runs a function while another thread sends this one SIGUSR2 every millisecond. */
