@@ -58,9 +58,9 @@ export class SocketsPrep extends FilesPrep {
   /**
    * Sends from as many buffers of a ring of provided buffers as are ready; `setBufferGroup` names it.
    *
-   * The one completion's `res` is the bytes sent, and its `bufferId` the first buffer; those that follow in the ring
-   * were sent too. -ENOBUFS when there is none. The buffers are the operation's until its completion. Linux 6.10. See
-   * io_uring_prep_send_bundle(3).
+   * Each completion's `res` is the bytes sent, and its `bufferId` the first buffer; those that follow in the ring were
+   * sent too, up to 256 at a time. Without `IORING_CQE_F_MORE` it is the last; -ENOBUFS when there is no buffer. The
+   * buffers are the operation's until the completion that has them. Linux 6.10. See io_uring_prep_send_bundle(3).
    *
    * @param len must be 0 on kernels to date
    */
