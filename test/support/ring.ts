@@ -46,6 +46,23 @@ export function nop(sqe: Sqe, flags: number, result = 0, extra: [number, number]
   return sqe.prepPollAdd(-1, flags).prepRw(IORING_OP_NOP, -1, extra[1], result >>> 0, extra[0]);
 }
 
+/** Prepares no-ops whose `user_data` counts up. */
+export function nops(ring: Ring, count: number, from = 0): void {
+  for (const userData of range(count, from)) entry(ring).prepNop().setData64(userData);
+}
+
+/** What is ready, without a wait for more. */
+export function drained(ring: Ring): Completion[] {
+  const all: Completion[] = [];
+  ring.drain((...completion) => all.push(completion));
+  return all;
+}
+
+/** So many numbers, one after the other. */
+export function range(count: number, from = 0): number[] {
+  return Array.from({ length: count }, (_, i) => from + i);
+}
+
 /** Bytes of the library's memory with a text in them. */
 export function bytes(text: string): Pinned {
   const utf8 = new TextEncoder().encode(text);

@@ -360,10 +360,11 @@ export class RingBase {
    */
   forEachCqe(callback: (cqe: Cqe) => void): number {
     if (typeof callback !== "function") throw new TypeError("a function is needed to show completions to");
+    const cq = this.#open().#cq;
     this.#reading++;
     try {
-      const slots = this.#cq.each(callback);
-      return slots === 0 && this.refill() ? this.#cq.each(callback) : slots;
+      const slots = cq.each(callback);
+      return slots === 0 && this.#state === "open" && this.refill() ? cq.each(callback) : slots;
     } finally {
       this.#reading--;
     }

@@ -147,10 +147,7 @@ export class CompletionQueue {
   peek(): Cqe | null {
     const tail = this.load();
     while (this.#head !== tail) {
-      const at = this.slot(this.#head);
-      if (((this.#cqes[at | 3] as number) & this.#odd & F_SKIP) === 0) {
-        return new Cqe().load(this.#cqes, at, this.#ring32);
-      }
+      if (!this.#isFiller(this.#head)) return this.#read(new Cqe(), this.#head);
       this.#head = (this.#head + 1) | 0;
     }
     return null;
@@ -158,15 +155,21 @@ export class CompletionQueue {
 
   /** Calls back for every completion that is there now without consuming any; how many slots they take. */
   each(callback: (cqe: Cqe) => void): number {
+    const cqes = this.#cqes;
     const tail = this.load();
     let head = this.#head;
-    while (head !== tail) {
-      const at = this.slot(head);
-      const flags = this.#cqes[at | 3] as number;
-      head = (head + ((flags & this.#odd & F_32) !== 0 ? 2 : 1)) | 0;
-      if ((flags & this.#odd & F_SKIP) !== 0) continue;
-      callback(this.#cursor.load(this.#cqes, at, this.#ring32));
-      if (this.#tail === this.#head) break;
+    while (((tail - head) | 0) > 0) {
+      const at = head;
+      head = (head + this.#width(head)) | 0;
+      if (this.#isFiller(at)) {
+        // What comes first belongs to no completion that is still to be consumed.
+        if (at === this.#head) this.#head = head;
+        continue;
+      }
+      callback(this.#read(this.#cursor, at));
+      // The callback may have closed the queue, or consumed more than it was shown.
+      if (this.#cqes !== cqes) return 0;
+      if (((this.#head - head) | 0) > 0) head = this.#head;
     }
     return (head - this.#head) | 0;
   }
@@ -181,10 +184,10 @@ export class CompletionQueue {
     let head = this.#head;
     let finished = this.finished;
     while (head !== end) {
-      const flags = this.#cqes[this.slot(head) | 3] as number;
-      const width = (flags & this.#odd & F_32) !== 0 ? 2 : 1;
+      const width = this.#width(head);
       if (width > ((end - head) | 0)) throw new RangeError("a large completion takes two slots");
-      if ((flags & this.#odd & F_SKIP) === 0 && (flags & F_MORE) === 0) finished = (finished + 1) | 0;
+      const more = (this.#cqes[this.slot(head) | 3] as number) & F_MORE;
+      if (more === 0 && !this.#isFiller(head)) finished = (finished + 1) | 0;
       head = (head + width) | 0;
     }
     this.#head = head;
@@ -195,6 +198,7 @@ export class CompletionQueue {
   /** Tells the kernel what has been read. */
   publish(): void {
     if (this.#published === this.#head) return;
+    if (this.#odd !== 0) this.#markFirstSlot();
     this.#published = this.#head;
     // All that counts is that the slots are read before. Engines keep to that, as both are elements of a buffer; and an
     // Atomics store is a full barrier on x64, 10 ns a batch.
@@ -209,11 +213,14 @@ export class CompletionQueue {
   takeOver(old: CompletionQueue): void {
     this.#head = this.#published = old.#head;
     this.finished = old.finished;
-    const end = old.load();
+    if (this.#odd !== 0) this.#cqes[3] = F_SKIP;
+    const end = old.tail();
     const size = 1 << this.#shift;
     for (let at = this.#head; at !== end; at = (at + 1) | 0) {
       const from = old.slot(at);
       this.#cqes.set(old.#cqes.subarray(from, from + size), this.slot(at));
+      // One more than there are slots is counted, not written: see `#settle`.
+      if (((at - this.#head) | 0) > old.#mask) this.#cqes[this.slot(at) | 3] = F_SKIP;
     }
   }
 
@@ -227,8 +234,61 @@ export class CompletionQueue {
   }
 
   private load(): number {
-    this.#tail = Atomics.load(this.#words, this.#at.tail);
+    const tail = this.tail();
+    this.#tail = this.#odd === 0 ? tail : this.#settle(tail);
     return this.#tail;
+  }
+
+  /** The kernel's tail. */
+  private tail(): number {
+    return Atomics.load(this.#words, this.#at.tail);
+  }
+
+  /**
+   * How far a queue of mixed sizes can be read, given the kernel's tail.
+   *
+   * A large completion needs two slots side by side: where the last slot alone is left the kernel puts a filler there. If
+   * it then finds the first slots taken, it (Linux 6.18) goes on as if there were no filler: it counts that, puts the next
+   * plain completion in its place, and counts it as well. The first slot is then counted without having been written, and
+   * holds what was there a turn before, or still is. So
+   *
+   * - a filler that is the last thing in the queue is not read yet: it may turn into a completion;
+   * - never are more slots read than there are;
+   * - the first slot is made a filler when it has been read, by `#markFirstSlot`.
+   */
+  #settle(tail: number): number {
+    const most = (this.#head + this.#mask + 1) | 0;
+    const end = ((tail - most) | 0) > 0 ? most : tail;
+    const last = (end - 1) | 0;
+    if ((end & this.#mask) !== 0 || end === this.#head || !this.#isFiller(last)) return end;
+    // The second half of a large completion may look like anything.
+    let head = this.#head;
+    while (((last - head) | 0) > 0) head = (head + this.#width(head)) | 0;
+    return head === last ? last : end;
+  }
+
+  /** Loads the completion at a sequence number. */
+  #read(into: Cqe, head: number): Cqe {
+    const at = this.slot(head);
+    // Once a ring was resized, the two slots of a large completion may be its last and its first.
+    const more = this.#ring32 ? at + 4 : this.#width(head) === 2 ? this.slot(head + 1) : -1;
+    return into.load(this.#cqes, at, more);
+  }
+
+  /** How many slots the completion at a sequence number takes. */
+  #width(head: number): number {
+    return ((this.#cqes[this.slot(head) | 3] as number) & this.#odd & F_32) !== 0 ? 2 : 1;
+  }
+
+  /** Whether what is at a sequence number is there only to be stepped over. */
+  #isFiller(head: number): boolean {
+    return ((this.#cqes[this.slot(head) | 3] as number) & this.#odd & F_SKIP) !== 0;
+  }
+
+  /** Makes the first slot a filler if it is among those that are about to be published as read. */
+  #markFirstSlot(): void {
+    const last = (this.#head - 1) | 0;
+    if ((last & this.#mask) < ((this.#head - this.#published) | 0)) this.#cqes[3] = F_SKIP;
   }
 
   private slot(head: number): number {

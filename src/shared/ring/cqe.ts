@@ -1,6 +1,5 @@
 import {
   IORING_CQE_BUFFER_SHIFT,
-  IORING_CQE_F_32,
   IORING_CQE_F_BUFFER,
   IORING_CQE_F_MORE,
   IORING_CQE_F_NOTIF,
@@ -22,14 +21,16 @@ export class Cqe {
   #flags = 0;
   #big: bigint[] | undefined;
 
-  /** @internal */
-  load(words: Int32Array, at: number, ring32: boolean): this {
+  /**
+   * @internal
+   * @param more where the further words of a large completion are, -1 for a plain one
+   */
+  load(words: Int32Array, at: number, more: number): this {
     this.#low = words[at] as number;
     this.#high = words[at + 1] as number;
     this.#res = words[at + 2] as number;
     this.#flags = words[at + 3] as number;
-    const big = ring32 || (this.#flags & IORING_CQE_F_32) !== 0;
-    this.#big = big ? [uint64(words, at + 4), uint64(words, at + 6)] : undefined;
+    this.#big = more >= 0 ? [uint64(words, more), uint64(words, more + 2)] : undefined;
     return this;
   }
 

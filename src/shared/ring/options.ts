@@ -23,7 +23,10 @@ import {
 export interface RingOptions {
   /** Entries of the submission queue, 1 to 32768, rounded up to a power of two. Default 128. */
   entries?: number;
-  /** Entries of the completion queue, at least `entries`; default twice as many. Sets `IORING_SETUP_CQSIZE`. */
+  /**
+   * Entries of the completion queue, at least `entries`; default twice as many. Sets `IORING_SETUP_CQSIZE`. With
+   * `IORING_SETUP_CQE_MIXED` there are never fewer than 4.
+   */
   cqEntries?: number;
   /** `IORING_SETUP_*` flags, or-ed. Default 0. */
   flags?: number;
@@ -64,6 +67,8 @@ export interface CheckedOptions {
 const DEFAULT_ENTRIES = 128;
 export const MAX_SQ_ENTRIES = 32768;
 export const MAX_CQ_ENTRIES = 65536;
+/** In a queue of two slots a filler leaves no room for the large completion that it was put there for. */
+const LEAST_MIXED_CQ_ENTRIES = 4;
 
 /**
  * Options with defaults and implied flags, once it is sure that some kernel could take them.
@@ -94,6 +99,10 @@ export function checkOptions(
     }
   } else if ((flags & IORING_SETUP_CQSIZE) !== 0) {
     throw new TypeError("IORING_SETUP_CQSIZE needs the option cqEntries, which sets it by itself");
+  }
+  if ((flags & IORING_SETUP_CQE_MIXED) !== 0 && (cqEntries || 2 * entries) < LEAST_MIXED_CQ_ENTRIES) {
+    cqEntries = LEAST_MIXED_CQ_ENTRIES;
+    flags |= IORING_SETUP_CQSIZE;
   }
 
   let sqThreadCpu = 0;

@@ -63,29 +63,35 @@ export function resizeRing(ring: ResizableRing, options: ResizeOptions): RingSet
   if ((flags & ~IORING_SETUP_CLAMP) !== 0) {
     throw new TypeError("a ring is resized with no other flag than IORING_SETUP_CLAMP: it stays what it is");
   }
-  const checked = checkOptions({ entries, flags, ...(cqEntries === undefined ? {} : { cqEntries }) });
+  const { memory, params } = setup;
+  const mixed = params.flags & IORING_SETUP_CQE_MIXED;
+  const checked = checkOptions({
+    entries,
+    flags: flags | mixed,
+    ...(cqEntries === undefined ? {} : { cqEntries }),
+  });
+  const asked = checked.flags & ~mixed;
   if (ring.pending > roundUp(entries, MAX_SQ_ENTRIES)) {
     throw errnoError(EOVERFLOW, "io_uring_register", {
       hint: `${ring.pending} entries wait to be submitted, more than the ${entries} there would be room for`,
     });
   }
-  const { memory, params } = setup;
   const shim = runtime.load();
   const resize = (address: number) => ring.register(IORING_REGISTER_RESIZE_RINGS, address, 1);
   if (memory.kind !== "mapped") {
-    const given = inOwnMemory(shim, checked, params.flags, memory.kind, checked.flags, resize);
+    const given = inOwnMemory(shim, checked, params.flags, memory.kind, asked, resize);
     if (typeof given === "number") throw resizeError(-given);
     return new RingSetup(setup.fd, resized(params, given.params), given.memory);
   }
 
   if (ring.fd < 0) throw new TypeError("the new memory is mapped by the ring's fd, and this ring has none");
   // The kernel moves first, and only then can be mapped. A ring of that size shows whether there is room.
-  const flagsOfSize = (params.flags & SIZE_FLAGS) | checked.flags;
+  const flagsOfSize = (params.flags & SIZE_FLAGS) | asked;
   const rehearsal = setupMapped(shim, checked, flagsOfSize);
   if (typeof rehearsal === "number") throw setupError(-rehearsal, flagsOfSize);
   rehearsal.memory.release();
   shim.close(rehearsal.fd);
-  const words = paramsFor(checked, checked.flags);
+  const words = paramsFor(checked, asked);
   const result = resize(paramsAddress());
   if (result < 0) throw resizeError(-result);
   const answered = resized(params, readParams(words));
