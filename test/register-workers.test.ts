@@ -25,7 +25,7 @@ function refuses(errno: number, call: () => unknown): void {
 
 describe("worker threads", () => {
   it("run where they are bound to, and are as many as there may be", () => {
-    const ended = runChild("workers-child.ts", []);
+    const ended = runChild("workers-child.ts", [], { recorded: true });
     assert.equal(ended.status, 0, account(ended));
     const { here, last, bound, free, before, limits, limited, raised, opens, opened, leaked } = JSON.parse(
       ended.stdout,

@@ -16,9 +16,12 @@ interface ChildOptions {
   /** Milliseconds after which it is killed. */
   readonly timeout?: number;
   readonly env?: Readonly<Record<string, string>>;
+  /** Whether what it exercises counts for `npm run coverage`, since the test asserts what comes of it. */
+  readonly recorded?: boolean;
 }
 
 const isDeno = "Deno" in globalThis;
+const recorder = fileURLToPath(new URL("recorder.ts", import.meta.url));
 
 /**
  * Runs a program of this folder in a process of the runtime under test, with its garbage collector exposed.
@@ -26,12 +29,13 @@ const isDeno = "Deno" in globalThis;
  * @param program its file's name
  */
 export function runChild(program: string, args: readonly string[], options: ChildOptions = {}): Ended {
-  const { launcher = [], timeout = 60_000, env = {} } = options;
+  const { launcher = [], timeout = 60_000, env = {}, recorded = false } = options;
   const flags = isDeno ? ["run", "--allow-all", "--no-check", "--quiet", "--v8-flags=--expose-gc"] : ["run"];
   const command = [
     ...launcher,
     process.execPath,
     ...flags,
+    ...(recorded && process.env.URING_COVERAGE !== undefined ? [`--preload=${recorder}`] : []),
     fileURLToPath(new URL(program, import.meta.url)),
     ...args,
   ];

@@ -19,6 +19,7 @@ const NUMBERS = {
   io_uring_enter: [426, 426],
   io_uring_register: [427, 427],
   io_uring_setup: [425, 425],
+  ioctl: [16, 29],
   kill: [62, 129],
   mknodat: [259, 33],
   mmap: [9, 222],
