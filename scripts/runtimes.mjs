@@ -15,8 +15,9 @@ const runtimes = [
     title: "Bun",
     places: () => ["bun/bin/bun.exe", `@oven/bun-linux-${archOfOven}${isMusl() ? "-musl" : ""}/bin/bun`],
     script: (file) => ["run", file],
-    test: (report, files) => [
+    test: (report, files, { preload }) => [
       "test",
+      ...(preload === undefined ? [] : [`--preload=./${preload}`]),
       "--timeout=120000",
       "--reporter=junit",
       `--reporter-outfile=${report}`,
@@ -28,11 +29,13 @@ const runtimes = [
     title: "Deno",
     places: () => ["deno/deno", `@deno/linux-${process.arch}-glibc/deno`],
     script: (file) => ["run", "--allow-all", file],
-    test: (report, files, { gc = false } = {}) => [
+    test: (report, files, { gc, preload, importMap }) => [
       "test",
       "--allow-all",
       "--no-check",
+      ...(preload === undefined ? [] : [`--preload=./${preload}`]),
       ...(gc ? ["--v8-flags=--expose-gc"] : []),
+      ...(importMap === undefined ? [] : [`--import-map=${importMap}`]),
       `--junit-path=${report}`,
       ...files,
     ],

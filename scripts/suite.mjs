@@ -23,13 +23,13 @@ export function findTests(folder, filters) {
  * Runs files in one process of a runtime, ended after `timeout` milliseconds: the names of tests that passed, failed and
  * were skipped.
  *
- * @param options `env` further variables; `gc` whether tests can force a garbage collection; `output` a file to write
- * what the runtime prints to, by default the terminal
+ * @param options `env` further variables; `gc` whether tests can force a garbage collection; `preload` a module to load
+ * before each file; `output` a file to write what the runtime prints to, by default the terminal
  */
-export function runFiles({ executable, test }, files, report, { timeout, env, gc = false, output }) {
+export function runFiles({ executable, test }, files, report, { timeout, env, gc = false, preload, output }) {
   const paths = files.map((file) => `./${file}`);
   const log = output === undefined ? "inherit" : openSync(output, "w");
-  const code = run(executable, test(report, paths, { gc }), {
+  const code = run(executable, test(report, paths, { gc, preload }), {
     env: { ...runtimeEnvironment(), ...env },
     // A thread that is blocked in the kernel is beyond the runtimes' own time limits.
     timeout,
