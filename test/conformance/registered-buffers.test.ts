@@ -446,7 +446,8 @@ for (const { name, notified, fill, fillWild } of senders) {
             );
           }
         },
-        vectors,
+        // Workers are the same for every kind of ring, but for how their completions come by.
+        async ? { ...vectors, rings: ["default", "defer", "sqpoll"] } : vectors,
       );
     }
   }
