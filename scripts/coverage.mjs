@@ -19,6 +19,18 @@ const kernels = read("kernels.json");
 const reasons = read("unexercised.json");
 const kernel = release().split(".").slice(0, 2).join(".");
 
+const intro = `# Coverage
+
+Everything that io_uring's header and liburing 2.15 have, with the first kernel that has it. This page is printed by
+\`npm run coverage\`, here on Linux ${kernel}: it runs every test with a runtime that looks at the memory shared with the
+kernel. An operation, a helper or a flag of an entry counts as exercised in a runtime when the kernel took an entry with it,
+the operation succeeded, and the program consumed its completion; a registration or a flag of one when the call succeeded.
+Worker threads and child processes that tests start are not looked at.
+
+Every constant, and every member of every struct, is exported from \`uring/abi\`: \`test/abi.test.ts\` compares them with
+the header, and \`test/coverage.test.ts\` makes sure that nothing is missing on this page.
+`;
+
 main((args) => {
   setUp(["shim", "harness", "launchers"]);
   const { runtimes, rest } = parseArguments(args);
@@ -142,15 +154,3 @@ function print(sections) {
   const without = Object.entries(kernels.withoutCounterpart).map(([name, why]) => `- \`${name}\`: ${why}`);
   return `${intro}\n${tables.join("\n\n")}\n\n## Functions of liburing without a counterpart\n\n${without.join("\n")}\n`;
 }
-
-const intro = `# Coverage
-
-Everything that io_uring's header and liburing 2.15 have, with the first kernel that has it. This page is printed by
-\`npm run coverage\`, here on Linux ${kernel}: it runs every test with a runtime that looks at the memory shared with the
-kernel. An operation, a helper or a flag of an entry counts as exercised in a runtime when the kernel took an entry with it,
-the operation succeeded, and the program consumed its completion; a registration or a flag of one when the call succeeded.
-Worker threads and child processes that tests start are not looked at.
-
-Every constant, and every member of every struct, is exported from \`uring/abi\`: \`test/abi.test.ts\` compares them with
-the header, and \`test/coverage.test.ts\` makes sure that nothing is missing on this page.
-`;
