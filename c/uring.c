@@ -1,8 +1,8 @@
 /*
  * The uring shim: the few things JavaScript can not do itself.
  *
- * It is stateless, takes and returns plain numbers (addresses are doubles, exact to 2^53; a Linux user address has 47
- * bits, 56 with LA57) and reports errors as -errno. System calls other than io_uring's own are made here directly,
+ * It takes and returns plain numbers (addresses are doubles, exact to 2^53; a Linux user address has 47 bits, 56 with
+ * LA57), reports errors as -errno, and keeps no state but the list of uring_keep(). System calls other than io_uring's own are made here directly,
  * so that the library needs no libc at run time and one file serves glibc and musl.
  */
 #define _GNU_SOURCE
@@ -29,7 +29,7 @@
 #define HIDDEN __attribute__((visibility("hidden")))
 
 /* Raised whenever an exported signature or the order of uring_describe() changes. */
-#define SHIM_VERSION 1
+#define SHIM_VERSION 2
 
 /* liburing.a is built with stack protection; without a libc its failure handler is ours to provide. */
 HIDDEN void __stack_chk_fail(void);
@@ -157,6 +157,54 @@ EXPORT int32_t uring_discard(double address, double length);
 EXPORT int32_t uring_discard(double address, double length)
 {
 	return (int32_t)call6(__NR_madvise, (long)address, (long)length, MADV_DONTNEED, 0, 0, 0);
+}
+
+/* Memory of uring_keep(): this in a page of its own, and the memory itself after it. */
+struct kept {
+	struct kept *next;
+	long length;
+	int owner;
+};
+
+#define KEPT_HEADER 65536
+
+static struct kept *kept_first;
+
+/*
+ * Memory for a thread that may end while the kernel still writes to it, as a Worker's does that is terminated: no engine
+ * frees or reuses it. What a thread has left behind is given, in new pages, to the next that asks for as much. By the
+ * time its id is no thread's any more its operations have ended; what a ring stores late goes to the pages it has pinned.
+ * Address, or -errno.
+ */
+EXPORT double uring_keep(double length);
+EXPORT double uring_keep(double length)
+{
+	const int self = (int)call6(__NR_gettid, 0, 0, 0, 0, 0, 0);
+	const long process = call6(__NR_getpid, 0, 0, 0, 0, 0, 0);
+	const long size = (long)length;
+
+	for (struct kept *each = __atomic_load_n(&kept_first, __ATOMIC_ACQUIRE); each; each = each->next) {
+		int owner = __atomic_load_n(&each->owner, __ATOMIC_RELAXED);
+		char *memory = (char *)each + KEPT_HEADER;
+
+		if (each->length != size || owner == self || call6(__NR_tgkill, process, owner, 0, 0, 0, 0) != -ESRCH ||
+		    !__atomic_compare_exchange_n(&each->owner, &owner, self, 0, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
+			continue;
+		if (call6(__NR_madvise, (long)memory, size, MADV_DONTNEED, 0, 0, 0) == 0)
+			return (double)(uintptr_t)memory;
+	}
+
+	long mapped = call6(__NR_mmap, 0, KEPT_HEADER + size, PROT_READ | PROT_WRITE,
+			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (mapped < 0)
+		return (double)mapped;
+	struct kept *fresh = (struct kept *)mapped;
+	fresh->length = size;
+	fresh->owner = self;
+	fresh->next = __atomic_load_n(&kept_first, __ATOMIC_RELAXED);
+	while (!__atomic_compare_exchange_n(&kept_first, &fresh->next, fresh, 0, __ATOMIC_RELEASE, __ATOMIC_RELAXED))
+		;
+	return (double)(mapped + KEPT_HEADER);
 }
 
 EXPORT int32_t uring_close(int32_t fd);

@@ -1,6 +1,6 @@
 import { dlopen, type Pointer, toArrayBuffer } from "bun:ffi";
 import { type Runtime, type Shim, SYMBOLS } from "../shared/runtime.ts";
-import { loadShim } from "../shared/shim.ts";
+import { keptMemory, loadShim } from "../shared/shim.ts";
 
 let shim: Shim | undefined;
 
@@ -23,7 +23,8 @@ export const runtime: Runtime = {
   },
 
   allocate(pages, shared) {
-    return new WebAssembly.Memory({ initial: pages, maximum: pages, shared }).buffer;
+    const kept = this.mainThread || shared ? undefined : keptMemory(this.load(), pages);
+    return kept ?? new WebAssembly.Memory({ initial: pages, maximum: pages, shared }).buffer;
   },
 };
 
@@ -36,6 +37,7 @@ function open(path: string): Shim {
     uring_map: signature("uring_map"),
     uring_unmap: signature("uring_unmap"),
     uring_discard: signature("uring_discard"),
+    uring_keep: signature("uring_keep"),
     uring_close: signature("uring_close"),
     uring_errno_name: signature("uring_errno_name"),
     uring_kernel_release: signature("uring_kernel_release"),
@@ -50,6 +52,7 @@ function open(path: string): Shim {
     map: symbols.uring_map,
     unmap: symbols.uring_unmap,
     discard: symbols.uring_discard,
+    keep: symbols.uring_keep,
     close: symbols.uring_close,
     errnoName: symbols.uring_errno_name,
     kernelRelease: symbols.uring_kernel_release,

@@ -1,6 +1,6 @@
 import { UringUnavailableError } from "../shared/errors.ts";
 import { type Runtime, type Shim, SYMBOLS } from "../shared/runtime.ts";
-import { loadShim } from "../shared/shim.ts";
+import { keptMemory, loadShim } from "../shared/shim.ts";
 
 let shim: Shim | undefined;
 
@@ -23,7 +23,8 @@ export const runtime: Runtime = {
   },
 
   allocate(pages, shared) {
-    return new WebAssembly.Memory({ initial: pages, maximum: pages, shared }).buffer;
+    const kept = this.mainThread || shared ? undefined : keptMemory(this.load(), pages);
+    return kept ?? new WebAssembly.Memory({ initial: pages, maximum: pages, shared }).buffer;
   },
 };
 
@@ -63,6 +64,7 @@ function open(path: string): Shim {
     map: symbols.uring_map,
     unmap: symbols.uring_unmap,
     discard: symbols.uring_discard,
+    keep: symbols.uring_keep,
     close: symbols.uring_close,
     errnoName: symbols.uring_errno_name as Shim["errnoName"],
     kernelRelease: symbols.uring_kernel_release as Shim["kernelRelease"],

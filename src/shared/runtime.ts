@@ -16,6 +16,9 @@ export interface Runtime {
    * New zeroed memory that the kernel may be given: page-aligned, never moved, and refusing `transfer` and
    * `structuredClone`. Throws a `RangeError` where there is none.
    *
+   * In a Worker what is not shared outlives the thread instead, see `Shim.keep`: engines free a terminated Worker's memory
+   * while the kernel still writes to it.
+   *
    * @param pages how many 64 KiB pages
    * @param shared whether other threads are to see it, as a `SharedArrayBuffer`
    */
@@ -48,6 +51,11 @@ export interface Shim {
   unmap(address: number, length: number): number;
   /** Exchanges pages of private anonymous memory for new ones, all zero. */
   discard(address: number, length: number): number;
+  /**
+   * Memory that outlives this thread, all zero: nothing frees it, another thread may be given it after this one's end. The
+   * address or `-errno`.
+   */
+  keep(length: number): number;
   /** `close(2)`. */
   close(fd: number): number;
   /** Writes `"EINVAL: invalid argument"` with a NUL; the length, 0 for a number that is no errno. */
@@ -71,6 +79,7 @@ export const SYMBOLS = {
   uring_map: { parameters: ["i32", "f64", "f64"], result: "f64" },
   uring_unmap: { parameters: ["f64", "f64"], result: "i32" },
   uring_discard: { parameters: ["f64", "f64"], result: "i32" },
+  uring_keep: { parameters: ["f64"], result: "f64" },
   uring_close: { parameters: ["i32"], result: "i32" },
   uring_errno_name: { parameters: ["i32", "buffer", "u32"], result: "i32" },
   uring_kernel_release: { parameters: ["buffer", "u32"], result: "i32" },

@@ -20,7 +20,7 @@ const ARCHES: Readonly<Record<string, string>> = {
 };
 
 /** Number of the shim's interface, as `uring_describe` gives it first. */
-const SHIM_VERSION = 1;
+const SHIM_VERSION = 2;
 
 /** The shim's `SHIM_ARCH` for each architecture: a library of the other would not load, a renamed one might. */
 const SHIM_ARCH: Readonly<Record<string, number>> = { x64: 1, arm64: 2 };
@@ -84,6 +84,23 @@ export function loadShim(host: Host, open: (path: string) => Shim): Shim {
           "or set URING_SHIM to the file's path.",
     cause,
   );
+}
+
+const PAGE = 65536;
+
+/**
+ * Memory that outlives this thread. `undefined` where there is none, or the runtime's permissions let no code look at it:
+ * the engine's own then has to do.
+ */
+export function keptMemory(shim: Shim, pages: number): ArrayBuffer | undefined {
+  const address = shim.keep(pages * PAGE);
+  if (address < 0) return undefined;
+  try {
+    return shim.view(address, pages * PAGE);
+  } catch (error) {
+    if (error instanceof UringUnavailableError) return undefined;
+    throw error;
+  }
 }
 
 /** Throws unless the library's version, architecture and struct layouts are the ones this code was written for. */

@@ -104,14 +104,18 @@ export function setupRing(options: CheckedOptions): RingSetup {
 /** The kinds of memory and the flags to try, in order. */
 function attempts(options: CheckedOptions): { kind: RingMemoryKind; flags: number }[] {
   const { flags, memory, fd } = options;
-  const noFd = (flags & IORING_SETUP_REGISTERED_FD_ONLY) !== 0;
+  const disabled = (flags & IORING_SETUP_R_DISABLED) !== 0;
+  const ownOnly = (flags & (IORING_SETUP_REGISTERED_FD_ONLY | IORING_SETUP_NO_MMAP)) !== 0;
+  // What another thread is to see and is still there after a Worker's end is memory of the kernel's alone.
   const kinds: RingMemoryKind[] =
     memory !== undefined
       ? [memory]
-      : noFd || (flags & IORING_SETUP_NO_MMAP) !== 0
+      : ownOnly
         ? ["owned"]
-        : ["owned", "mapped"];
-  const withoutFd = fd === undefined && !runtime.mainThread && (flags & IORING_SETUP_R_DISABLED) === 0;
+        : disabled && !runtime.mainThread
+          ? ["mapped", "owned"]
+          : ["owned", "mapped"];
+  const withoutFd = fd === undefined && !runtime.mainThread && !disabled;
   return [...(withoutFd ? [IORING_SETUP_REGISTERED_FD_ONLY] : []), 0].flatMap((only) =>
     kinds
       .filter((kind) => kind !== "mapped" || only === 0)
@@ -201,7 +205,7 @@ function ownMemory(
       release: () => unmap(shim, [[buffer, address]]),
     };
   }
-  if ((flags & IORING_SETUP_R_DISABLED) !== 0) {
+  if ((flags & IORING_SETUP_R_DISABLED) !== 0 && runtime.mainThread) {
     const buffer =
       freeShared.get(length)?.pop() ?? (runtime.allocate(length / PAGE, true) as SharedArrayBuffer);
     const bytes = new Uint8Array(buffer);

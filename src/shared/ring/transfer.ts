@@ -36,7 +36,13 @@ const handedOver: SharedArrayBuffer[] = [];
 export function transferOf(setup: RingSetup): RingTransfer {
   const { fd, params, memory } = setup;
   if (memory.kind === "huge") throw new TypeError("a ring in huge pages can not be handed to another thread");
-  if (memory.shared !== undefined) handedOver.push(memory.shared);
+  if (memory.kind === "owned") {
+    if (memory.shared === undefined)
+      throw new TypeError(
+        'a ring in a Worker\'s own memory can not be handed on: one with memory: "mapped" can',
+      );
+    handedOver.push(memory.shared);
+  }
   return {
     fd,
     params,
@@ -49,11 +55,17 @@ export function transferOf(setup: RingSetup): RingTransfer {
 /** What another thread has detached, as a setup. Throws a `TypeError` for what is no such thing or taken already. */
 export function adoptSetup(transfer: RingTransfer): RingSetup {
   if (!isTransfer(transfer)) throw new TypeError("a RingTransfer is needed, as Ring.detach() makes it");
-  if (Atomics.compareExchange(new Int32Array(transfer.claim), 0, 0, 1) !== 0) {
+  const { fd, params, memory, ringsLength } = transfer;
+  const claim = new Int32Array(transfer.claim);
+  if (Atomics.compareExchange(claim, 0, 0, 1) !== 0) {
     throw new TypeError("this ring has been adopted already: a ring belongs to one thread");
   }
-  const { fd, params, memory, ringsLength } = transfer;
-  return new RingSetup(fd, params, memory === undefined ? mapped(fd, params) : shared(memory, ringsLength));
+  try {
+    return new RingSetup(fd, params, memory === undefined ? mapped(fd, params) : shared(memory, ringsLength));
+  } catch (error) {
+    Atomics.store(claim, 0, 0);
+    throw error;
+  }
 }
 
 /** Maps a ring's memory, once it is sure that there is as much as the transfer says: touching more would be fatal. */
