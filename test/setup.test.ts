@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { closeSync, openSync, readFileSync, writeFileSync } from "node:fs";
+import { closeSync, openSync, readFileSync } from "node:fs";
 import { cpus } from "node:os";
 import { describe, it } from "node:test";
 import {
@@ -12,6 +12,7 @@ import {
   UringUnavailableError,
 } from "uring";
 import * as abi from "uring/abi";
+import { freeHugePages, needsHugePages, withHugePages } from "./support/huge-pages.ts";
 import {
   entry,
   exercise,
@@ -42,40 +43,6 @@ const DEFER = abi.IORING_SETUP_SINGLE_ISSUER | abi.IORING_SETUP_DEFER_TASKRUN;
 
 function needs(flags: number): { skip?: string } {
   return kernelTakes(flags) ? {} : { skip: `this kernel refuses the set-up flags 0x${flags.toString(16)}` };
-}
-
-/** Room in the pool of huge pages for a test, where there may be: what the pool had is put back. */
-function withHugePages(test: () => void): void {
-  const pool = "/proc/sys/vm/nr_hugepages";
-  const before = readFileSync(pool, "utf8");
-  writeFileSync(pool, String(Number(before) + 4));
-  const free = freeHugePages();
-  try {
-    test();
-  } finally {
-    // The kernel lets go of a ring a little after its fd is closed.
-    const end = performance.now() + 10_000;
-    while (freeHugePages() !== free && performance.now() < end);
-    writeFileSync(pool, before);
-  }
-  assert.equal(freeHugePages(), free - 4, "huge pages have not come back");
-}
-
-function freeHugePages(): number {
-  return Number(/HugePages_Free: +(\d+)/.exec(readFileSync("/proc/meminfo", "utf8"))?.[1]);
-}
-
-/** Huge pages for tests need an administrator, and memory that is not all in pieces. */
-function needsHugePages(): { skip?: string } {
-  try {
-    let granted = 0;
-    withHugePages(() => {
-      granted = freeHugePages();
-    });
-    return granted >= 4 ? {} : { skip: "the system has no huge pages to spare" };
-  } catch {
-    return { skip: "only an administrator can ask the system for huge pages" };
-  }
 }
 
 /** Set-ups by what they are called; the flags are what the ring must then run with, and `nops` what can do nothing else. */
