@@ -13,7 +13,7 @@ import {
   O_RDONLY,
 } from "uring/abi";
 import { pipe } from "../support/harness.ts";
-import { brief, entry, submitted } from "./completions.ts";
+import { brief, entry, submitAll } from "./completions.ts";
 import { open, textOf, write } from "./descriptors.ts";
 import { outcome } from "./outcome.ts";
 import type { RingResult, RingTask } from "./ring-worker.ts";
@@ -36,6 +36,9 @@ function target(bench: Bench, options: RingOptions): Ring {
   bench.defer(() => assert.deepEqual(ring.close(), { leaked: 0 }));
   return ring;
 }
+
+// Deno opens what it loads Workers with at the first one, and keeps it: no test has leaked it.
+await new Promise((resolve) => new Worker(new URL("./outcome.ts", import.meta.url)).once("exit", resolve));
 
 /** A ring of another thread, which is waiting for completions, and what will have become of it. */
 async function waitingRing(
@@ -227,8 +230,7 @@ for (const [to, flags] of [
       const ring = bench.ring();
       const other = target(bench, { entries: 2, cqEntries: 4, flags });
       for (let i = 0; i < 8; i++) entry(ring).prepMsgRing(other.fd, 0x10, 0x1234, 0).setData64(i);
-      assert.equal(ring.submit(), 8);
-      submitted(ring);
+      submitAll(ring, 8);
       assert.deepEqual(
         brief(bench.collect(ring, 8)),
         Array.from({ length: 8 }, (_, i) => [i, 0, 0]),
