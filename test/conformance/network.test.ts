@@ -14,6 +14,7 @@ import {
   IORING_CQE_F_TSTAMP_HW,
   IORING_FEAT_RECVSEND_BUNDLE,
   IORING_FEAT_SQPOLL_NONFIXED,
+  IORING_FILE_INDEX_ALLOC,
   IORING_REGISTER_NAPI,
   IORING_SEND_VECTORIZED,
   IORING_SETUP_CQE_MIXED,
@@ -72,6 +73,7 @@ const {
   EINTR,
   EINVAL,
   ENETUNREACH,
+  ENFILE,
   ENOBUFS,
   ENOENT,
   ENOTCONN,
@@ -1089,6 +1091,33 @@ conformance(
 );
 
 conformance(
+  "tokio/net/test_socket",
+  "sockets are made in any free slot until there is none, and work there",
+  (bench) => {
+    const ring = bench.ring();
+    ring.registerFilesSparse(2);
+    const socket = () =>
+      bench.run(ring, (sqe) => sqe.prepSocketDirectAlloc(AF_INET, SOCK_DGRAM, IPPROTO_UDP, 0));
+    assert.deepEqual([socket(), socket(), socket()], [0, 1, -ENFILE]);
+    const receiver = new Network(bench).bound();
+    const { address } = receiver;
+    const [data, target] = [counting(44), alloc(44)];
+    assert.equal(
+      bench.run(ring, (sqe) => sqe.prepConnect(new Direct(1), address, address.byteLength)),
+      0,
+    );
+    entry(ring).prepRecv(receiver.fd, target, 44, 0).setData64(1);
+    entry(ring).prepSend(new Direct(1), data, 44, 0).setData64(2);
+    assert.deepEqual(sorted(bench.complete(ring, 2)), [
+      [1, 44, 0],
+      [2, 44, 0],
+    ]);
+    assert.deepEqual(target.bytes, data.bytes);
+  },
+  { rings: allRings },
+);
+
+conformance(
   "tokio/net/test_socket_bind_listen",
   "a socket is made, bound and listens, and a client connects",
   (bench) => {
@@ -1127,6 +1156,25 @@ conformance(
     network.own(bench.run(ring, (sqe) => sqe.prepAccept(listener.fd, address, length, 0)));
     assert.deepEqual(length.bytes.slice(), int32(16).bytes.slice());
     assert.deepEqual(address.bytes.slice(0, 16), boundAddress(client).bytes.slice());
+  },
+  { rings: allRings },
+);
+
+conformance(
+  "tokio/net/test_tcp_accept",
+  "an accept into any free slot has its number, and -ENFILE where there is none",
+  (bench) => {
+    const ring = bench.ring();
+    const network = new Network(bench);
+    const listener = network.listener();
+    ring.registerFilesSparse(1);
+    const accept = () =>
+      bench.run(ring, (sqe) => sqe.prepAcceptDirect(listener.fd, 0, 0, 0, IORING_FILE_INDEX_ALLOC));
+    const client = network.client(listener.address);
+    assert.equal(accept(), 0);
+    exchange(bench, ring, client, new Direct(0));
+    network.client(listener.address);
+    assert.equal(accept(), -ENFILE);
   },
   { rings: allRings },
 );

@@ -6,6 +6,7 @@ import {
   AF_INET,
   AT_FDCWD,
   IORING_FILE_INDEX_ALLOC,
+  IORING_FIXED_FD_NO_CLOEXEC,
   IORING_REGISTER_BUFFERS2,
   IORING_REGISTER_FILES_SKIP,
   IORING_SETUP_IOPOLL,
@@ -24,7 +25,7 @@ import { pipe } from "../support/harness.ts";
 import { mustCall, syscall } from "../support/system.ts";
 import { brief, entry, sorted, submitAll } from "./completions.ts";
 import { random, randomFile } from "./content.ts";
-import { open, write } from "./descriptors.ts";
+import { open, owned, write } from "./descriptors.ts";
 import { elapsed } from "./durations.ts";
 import { lacking } from "./kernel.ts";
 import { outcome } from "./outcome.ts";
@@ -765,7 +766,7 @@ conformance(
     assert.deepEqual(target.bytes.slice(), content.slice());
     const fd = bench.run(ring, (sqe) => sqe.prepFixedFdInstall(0, 0));
     assert.ok(fd > 0, `fixed_fd_install: ${fd}`);
-    bench.defer(() => mustCall("close", fd));
+    owned(bench, fd);
     target.bytes.fill(0);
     assert.equal(mustCall("read", fd, target.address, 1024), 1024);
     assert.deepEqual(target.bytes.slice(), content.slice());
@@ -774,6 +775,37 @@ conformance(
     assert.equal(
       bench.run(ring, (sqe) => sqe.prepRead(fd, target, 1024, 1000)),
       24,
+    );
+  },
+  { ...everywhere, skip: lacking(6, 8) },
+);
+
+conformance(
+  "tokio/fs/test_fixed_fd_install",
+  "an fd is closed when the program becomes another, unless that is not wanted; an empty slot has none",
+  (bench) => {
+    const ring = bench.ring();
+    const { fd } = randomFile(bench, 1);
+    ring.registerFiles([fd, -1]);
+    const F_GETFD = 1;
+    const FD_CLOEXEC = 1;
+    for (const [flags, expected] of [
+      [0, FD_CLOEXEC],
+      [IORING_FIXED_FD_NO_CLOEXEC, 0],
+    ] as const) {
+      const installed = owned(
+        bench,
+        bench.run(ring, (sqe) => sqe.prepFixedFdInstall(new Direct(0), flags)),
+      );
+      assert.equal(mustCall("fcntl", installed, F_GETFD), expected);
+    }
+    assert.equal(
+      bench.run(ring, (sqe) => sqe.prepFixedFdInstall(1, 0)),
+      -EBADF,
+    );
+    assert.equal(
+      bench.run(ring, (sqe) => sqe.prepFixedFdInstall(0, 1 << 5)),
+      -EINVAL,
     );
   },
   { ...everywhere, skip: lacking(6, 8) },
