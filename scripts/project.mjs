@@ -33,10 +33,10 @@ export function isInstalled(program) {
   });
 }
 
-/** Runs a script's body and makes its result, a number, the exit code. */
-export function main(body) {
+/** Runs a script's body and makes its result, a number or a promise of one, the exit code. */
+export async function main(body) {
   try {
-    process.exitCode = body(process.argv.slice(2));
+    process.exitCode = await body(process.argv.slice(2));
   } catch (error) {
     if (!(error instanceof Stop)) throw error;
     console.error(error.message);
