@@ -46,7 +46,7 @@ export const native: Symbols = await open(
 );
 
 async function open(path: string): Promise<Symbols> {
-  const { Deno } = globalThis as { Deno?: DenoFfi };
+  const { Deno } = globalThis as unknown as { Deno?: DenoFfi };
   if (Deno !== undefined) return Deno.dlopen(path, signatures("parameters", "result")).symbols;
   // In a variable, since Deno would look for it before anything runs.
   const name = "bun:ffi";
