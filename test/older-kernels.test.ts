@@ -451,6 +451,22 @@ describe("registrations that an older kernel does not have", () => {
     exerciseNops(ring);
   });
 
+  it("or of which it does not know a flag, do so as well", () => {
+    onKernel("5.15", () => {
+      using ring = new Ring({ entries: 8 });
+      assert.throws(() => ring.registerFilesSparse(4), /EINVAL.*empty slots came with Linux 5\.19/);
+      assert.throws(() => ring.registerBuffersSparse(4), /EINVAL.*empty slots came with Linux 5\.19/);
+      ring.registerFilesTags([-1], [0]);
+    });
+    onKernel("6.12", () => {
+      using ring = new Ring({ entries: 8 });
+      using source = new Ring({ entries: 8 });
+      source.registerBuffersSparse(4);
+      assert.throws(() => ring.cloneBuffers(source, abi.IORING_REGISTER_DST_REPLACE), /EINVAL.*6\.13/);
+      ring.cloneBuffers(source);
+    });
+  });
+
   onEach("leave those to work that it has", (level) => {
     using ring = new Ring({ entries: 8 });
     using ends = pipe();

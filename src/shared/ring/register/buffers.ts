@@ -33,6 +33,8 @@ const HINTS = {
     "Registered memory counts against the user's limit of locked memory (`ulimit -l`): raise it or register less",
 };
 
+const SPARSE_HINT = "Tables of empty slots came with Linux 5.19";
+
 const CLONE_HINTS = {
   [EBUSY]:
     "This ring has a table of buffers already: unregister it first, or pass IORING_REGISTER_DST_REPLACE",
@@ -214,7 +216,8 @@ export class BufferRegistration extends RingBase {
     view.setUint32(layout.flags, flags, true);
     view.setBigUint64(layout.data, BigInt(data), true);
     view.setBigUint64(layout.tags, BigInt(tags), true);
-    this.register(opcode, argument.address, layout.sizeof, hints);
+    const sparse = (flags & IORING_RSRC_REGISTER_SPARSE) !== 0 ? { [EINVAL]: SPARSE_HINT } : {};
+    this.register(opcode, argument.address, layout.sizeof, { ...sparse, ...hints });
   }
 
   /** Makes a call that takes a `struct io_uring_rsrc_update2`; how many slots it has updated. */
