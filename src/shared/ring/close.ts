@@ -55,17 +55,20 @@ export function quiesce(ring: QuiescingRing): number {
   let cancelled = false;
   let barrier = "wanted" as "wanted" | "queued" | "reached" | "refused";
   sq.rewind();
-  for (let first = true; ; first = false) {
+  let running = 1;
+  let ended = cq.finished;
+  for (;;) {
     if (barrier === "wanted") {
       // A queue of one entry takes them one after the other, a full one of the poller's when there is room.
       if (!cancelled) cancelled = sq.get()?.prepCancel64(0, EVERYTHING) !== undefined;
       if (sq.get()?.prepNop().setFlags(IOSQE_IO_DRAIN).setData64(name) !== undefined) barrier = "queued";
-    } else if (!first) {
+    } else if (cq.finished === ended) {
       // What is submitted after the barrier waits for it: a second cancellation must take another way.
       cancelEverything(ring);
     }
+    ended = cq.finished;
     const left = end - performance.now();
-    submit(ring, Math.max(Math.min(left, RETRY_MS), 0));
+    submit(ring, Math.max(running, 1), Math.max(Math.min(left, RETRY_MS), 0));
 
     const slots = cq.each((cqe) => {
       if (cqe.userData !== name) return;
@@ -73,8 +76,8 @@ export function quiesce(ring: QuiescingRing): number {
       barrier = cqe.res === 0 ? "reached" : cqe.res === -ECANCELED ? "wanted" : "refused";
     });
     cq.advance(slots);
-    const running = Math.max((sq.head() - cq.finished) | 0, 0);
-    if (barrier === "reached" || (barrier === "refused" && running === 0)) return 0;
+    running = (sq.head() - cq.finished) | 0;
+    if (barrier === "reached" || (barrier === "refused" && running <= 0)) return 0;
     if (left <= 0 || (barrier === "refused" && sq.skipped)) return Math.max(running, 1);
   }
 }
@@ -89,13 +92,16 @@ function cancelEverything(ring: QuiescingRing): void {
   ring.register(IORING_REGISTER_SYNC_CANCEL, memory.address, 1);
 }
 
-/** One call that hands over what is queued and waits for something to complete. */
-function submit(ring: QuiescingRing, timeout: number): void {
+/**
+ * One call that hands over what is queued and waits for completions. A ring that defers its task work does little more of
+ * it in a call than is waited for.
+ */
+function submit(ring: QuiescingRing, count: number, timeout: number): void {
   const toSubmit = ring.sq.publish();
   const wake = ring.poller && (ring.sq.flags() & IORING_SQ_NEED_WAKEUP) !== 0 ? IORING_ENTER_SQ_WAKEUP : 0;
   const arg = ring.wait.set({ timeout });
   const flags = IORING_ENTER_GETEVENTS | IORING_ENTER_EXT_ARG | wake;
-  const result = ring.enter(toSubmit, 1, flags, arg, ring.wait.size);
+  const result = ring.enter(toSubmit, count, flags, arg, ring.wait.size);
   if (result < 0 && result !== -ETIME && result !== -EINTR && result !== -EAGAIN && result !== -EBUSY) {
     throw enterError(-result);
   }
