@@ -263,8 +263,15 @@ export class RingBase {
 
   /** Waits until the poller thread has made room in a full submission queue. See io_uring_sqring_wait(3). */
   sqringWait(): number {
-    if (!this.#open().#poller || this.#sq.spaceLeft() > 0) return 0;
-    return this.enter(0, 0, IORING_ENTER_SQ_WAIT, 0, 0);
+    if (!this.#open().#poller) return 0;
+    const sq = this.#sq;
+    let result = 0;
+    // The kernel's wait ends when the poller has read an entry, which is some time before it gives its place back. What was
+    // not submitted it does not wait for at all.
+    while (result >= 0 && sq.published === sq.tail && sq.spaceLeft() === 0) {
+      result = this.enter(0, 0, IORING_ENTER_SQ_WAIT, 0, 0);
+    }
+    return result;
   }
 
   // `private` and not `#` from here on where every batch goes through: V8 checks the brand of `this` at each call of a `#` method.
