@@ -1,6 +1,6 @@
 import { UringUnavailableError } from "../shared/errors.ts";
 import { type Runtime, type Shim, SYMBOLS } from "../shared/runtime.ts";
-import { keptMemory, loadShim } from "../shared/shim.ts";
+import { keptMemory, loadShim, NotAllowedError } from "../shared/shim.ts";
 
 let shim: Shim | undefined;
 
@@ -48,13 +48,8 @@ function open(path: string): Shim {
   try {
     symbols = Deno.dlopen(path, SYMBOLS).symbols;
   } catch (error) {
-    if (!(error instanceof Deno.errors.NotCapable)) throw error;
-    throw new UringUnavailableError(
-      "permission",
-      `Deno may not load ${path}`,
-      `Start the program with --allow-ffi, or just for this library with --allow-ffi=${path}.`,
-      error,
-    );
+    if (error instanceof Deno.errors.NotCapable) throw new NotAllowedError(error.message, { cause: error });
+    throw error;
   }
   return {
     address: symbols.uring_address as Shim["address"],

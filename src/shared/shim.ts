@@ -36,6 +36,9 @@ const LAYOUT = [
 ];
 const EPOLL_EVENT_SIZE: Readonly<Record<string, number>> = { x64: 12, arm64: 16 };
 
+/** What `open` throws where the runtime's permissions forbid to load a file. */
+export class NotAllowedError extends Error {}
+
 /**
  * Finds the native library, opens it and checks that it belongs to this TypeScript.
  *
@@ -61,12 +64,14 @@ export function loadShim(host: Host, open: (path: string) => Shim): Shim {
         );
 
   const failures: string[] = [];
+  const forbidden: string[] = [];
   let cause: unknown;
   for (const path of candidates) {
     let shim: Shim;
     try {
       shim = open(path);
     } catch (error) {
+      if (error instanceof NotAllowedError) forbidden.push(path);
       failures.push(error instanceof Error ? error.message : String(error));
       cause = error;
       continue;
@@ -74,7 +79,15 @@ export function loadShim(host: Host, open: (path: string) => Shim): Shim {
     verify(shim, arch, path);
     return shim;
   }
-  if (cause instanceof UringUnavailableError) throw cause;
+  // Any of them may be the one: whether a file is there can not be told either.
+  if (forbidden.length > 0) {
+    throw new UringUnavailableError(
+      "permission",
+      `Deno may not load ${forbidden.join(" or ")}`,
+      `Start the program with --allow-ffi, or just for this library with --allow-ffi=${forbidden.join(",")}.`,
+      cause,
+    );
+  }
   throw new UringUnavailableError(
     "shim",
     `its native library did not load (${failures.join("; ")})`,

@@ -16,6 +16,8 @@ interface ChildOptions {
   /** Milliseconds after which it is killed. */
   readonly timeout?: number;
   readonly env?: Readonly<Record<string, string>>;
+  /** What Deno is to let the program do, as its flags; by default everything. */
+  readonly permissions?: readonly string[];
   /** Whether what it exercises counts for `npm run coverage`, since the test asserts what comes of it. */
   readonly recorded?: boolean;
 }
@@ -26,11 +28,19 @@ const recorder = fileURLToPath(new URL("recorder.ts", import.meta.url));
 /**
  * Runs a program of this folder in a process of the runtime under test, with its garbage collector exposed.
  *
- * @param program its file's name
+ * @param program its file's name, or its address as a URL
  */
 export function runChild(program: string, args: readonly string[], options: ChildOptions = {}): Ended {
-  const { launcher = [], timeout = 60_000, env = {}, recorded = false } = options;
-  const flags = isDeno ? ["run", "--allow-all", "--no-check", "--quiet", "--v8-flags=--expose-gc"] : ["run"];
+  const {
+    launcher = [],
+    timeout = 60_000,
+    env = {},
+    permissions = ["--allow-all"],
+    recorded = false,
+  } = options;
+  const flags = isDeno
+    ? ["run", "--no-check", "--no-prompt", "--quiet", "--v8-flags=--expose-gc", ...permissions]
+    : ["run"];
   const command = [
     ...launcher,
     process.execPath,
