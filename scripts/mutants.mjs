@@ -67,6 +67,8 @@ async function runMutants(runtime, files, folder) {
     });
 
   const first = await inParallel(files, (file) => runFile(file, {}, stallMs.first));
+  const silent = files.filter((_, i) => first[i].length === 0);
+  for (const file of silent) console.log(`no test ran: ${file}`);
   const tests = first.flatMap((outcomes, i) => outcomes.map((test) => ({ ...test, file: files[i] })));
   const broken = tests.filter(({ verdict }) => verdict !== "passed");
   for (const { file, name } of broken)
