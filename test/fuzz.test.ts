@@ -7,8 +7,8 @@ import { describe, it } from "node:test";
 import { account, runChild } from "./support/child.ts";
 import { Scratch } from "./support/ring.ts";
 
-const SEEDS = Number(process.env["URING_FUZZ_SEEDS"] ?? 6);
-const FROM = Number(process.env["URING_FUZZ_FROM"] ?? 1);
+const SEEDS = Number(process.env.URING_FUZZ_SEEDS ?? 6);
+const FROM = Number(process.env.URING_FUZZ_FROM ?? 1);
 /** How many calls of the ring's API a seed makes; about as many structs are made besides. */
 const ROUNDS = 2500;
 
@@ -18,7 +18,7 @@ describe("fuzz of the public API", () => {
       using scratch = new Scratch();
       const ended = runChild("fuzz-child.ts", [String(seed), String(ROUNDS), scratch.path("")]);
       assert.ok(ended.status === 0 && ended.stdout.endsWith("done\n"), account(ended));
-      if (process.env["URING_FUZZ_TRACE"] !== undefined) console.log(ended.stdout);
+      if (process.env.URING_FUZZ_TRACE !== undefined) console.log(ended.stdout);
     });
   }
 });

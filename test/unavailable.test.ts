@@ -99,7 +99,7 @@ describe("the sysctl kernel.io_uring_disabled", () => {
     check(as(1), 1, /kernel.io_uring_group/);
   });
 
-  if (process.env["URING_TEST_SYSCTL"] !== "1") return;
+  if (process.env.URING_TEST_SYSCTL !== "1") return;
 
   it("at 2 is named as what switches io_uring off", () => {
     check(underSysctl(2, refusal), 2, /off for every process.*sysctl kernel.io_uring_disabled=0/);

@@ -14,7 +14,7 @@ export const runtime: Runtime = {
       {
         os: process.platform,
         arch: process.arch,
-        override: process.env["URING_SHIM"],
+        override: process.env.URING_SHIM,
         root: new URL("../../", import.meta.url),
       },
       open,

@@ -83,13 +83,13 @@ function options(): RingOptions {
   let flags = 0;
   for (let i = random.below(4); i > 0; i--) flags |= random.pick(FLAGS);
   if (random.below(20) === 0) flags |= abi.IORING_SETUP_IOPOLL;
-  if (flags !== 0) made["flags"] = random.below(10) === 0 ? flags | bits32(random) : flags;
-  if (random.below(4) === 0) made["cqEntries"] = random.pick([1, 4, 64, 1000]);
-  if (random.below(4) === 0) made["memory"] = random.pick(["owned", "mapped", "huge"]);
-  if (random.below(20) === 0) made["attachWq"] = random.pick(world.fds);
-  if (random.below(6) === 0) made["fd"] = random.below(2) === 0;
+  if (flags !== 0) made.flags = random.below(10) === 0 ? flags | bits32(random) : flags;
+  if (random.below(4) === 0) made.cqEntries = random.pick([1, 4, 64, 1000]);
+  if (random.below(4) === 0) made.memory = random.pick(["owned", "mapped", "huge"]);
+  if (random.below(20) === 0) made.attachWq = random.pick(world.fds);
+  if (random.below(6) === 0) made.fd = random.below(2) === 0;
   // A poller that waits for work keeps a processor busy.
-  if ((flags & abi.IORING_SETUP_SQPOLL) !== 0) made["sqThreadIdle"] = random.below(4);
+  if ((flags & abi.IORING_SETUP_SQPOLL) !== 0) made.sqThreadIdle = random.below(4);
   if (random.below(6) === 0) {
     const hostile = anything(random);
     const name = random.pick([
@@ -111,11 +111,11 @@ function options(): RingOptions {
 /** Waits of a few milliseconds, or such as must be refused. */
 function wait(): WaitOptions {
   const made: Record<string, unknown> = { timeout: random.below(3) / 2 };
-  if (random.below(4) === 0) made["minWait"] = random.pick([0, 0.5, 1, anything(random)]);
-  if (random.below(6) === 0) made["sigmask"] = random.pick([0n, 1n << 20n, 2n ** 64n, 5, "x"]);
+  if (random.below(4) === 0) made.minWait = random.pick([0, 0.5, 1, anything(random)]);
+  if (random.below(6) === 0) made.sigmask = random.pick([0n, 1n << 20n, 2n ** 64n, 5, "x"]);
   if (random.below(10) === 0)
-    made["timeout"] = random.pick([-1, Number.NaN, Number.POSITIVE_INFINITY, "1", null, {}, 1n, 2 ** 60]);
-  if (typeof made["minWait"] === "number" && made["minWait"] > 1) made["minWait"] = -1;
+    made.timeout = random.pick([-1, Number.NaN, Number.POSITIVE_INFINITY, "1", null, {}, 1n, 2 ** 60]);
+  if (typeof made.minWait === "number" && made.minWait > 1) made.minWait = -1;
   return random.below(20) === 0 ? (random.pick([null, 5, "x", Symbol("x")]) as WaitOptions) : made;
 }
 
@@ -410,7 +410,7 @@ using last = patiently({ entries: 8 });
 assert.ok(available().ok);
 exercise(last);
 for (const held of kept) held[Symbol.dispose]();
-if (process.env["URING_FUZZ_TRACE"] !== undefined) {
+if (process.env.URING_FUZZ_TRACE !== undefined) {
   for (const [message, count] of [...messages].sort((a, b) => b[1] - a[1]))
     console.log(`${count}\t${message}`);
 }

@@ -63,12 +63,12 @@ function bufferRingOptions(world: World): BufferRingOptions {
   const { random } = world;
   const entries = random.pick([1, 2, 3, 8, 64]);
   const made: Record<string, unknown> = { group: small(world), entries };
-  if (random.below(2) === 0) made["bufferSize"] = random.pick([1, 64, 4096]);
-  else made["buffers"] = list(world, () => alloc(random.pick([1, 64, 1000])));
-  if (random.below(3) === 0) made["flags"] = random.pick([1, 2, 3]);
-  if (random.below(4) === 0) made["firstId"] = small(world);
-  if (random.below(4) === 0) made["fill"] = false;
-  if (random.below(6) === 0) made["minLeft"] = random.below(100);
+  if (random.below(2) === 0) made.bufferSize = random.pick([1, 64, 4096]);
+  else made.buffers = list(world, () => alloc(random.pick([1, 64, 1000])));
+  if (random.below(3) === 0) made.flags = random.pick([1, 2, 3]);
+  if (random.below(4) === 0) made.firstId = small(world);
+  if (random.below(4) === 0) made.fill = false;
+  if (random.below(6) === 0) made.minLeft = random.below(100);
   if (random.below(6) === 0) {
     const hostile = anything(random);
     const name = random.pick([
