@@ -45,6 +45,8 @@ export interface QuiescingRing {
  * completes after everything submitted before it. Where the ring can take no such NOP (an operation without
  * completion on success was used, or its restrictions forbid it), completions are counted instead.
  *
+ * Where it throws nothing of its own is left in the queue.
+ *
  * @returns how many operations may still be running, 0 for none
  */
 export function quiesce(ring: QuiescingRing): number {
@@ -68,7 +70,7 @@ export function quiesce(ring: QuiescingRing): number {
     }
     ended = cq.finished;
     const left = end - performance.now();
-    submit(ring, Math.max(running, 1), Math.max(Math.min(left, RETRY_MS), 0));
+    submit(ring, sq.skipped ? 1 : Math.max(running, 1), Math.max(Math.min(left, RETRY_MS), 0));
 
     const slots = cq.each((cqe) => {
       if (cqe.userData !== name) return;
@@ -78,7 +80,11 @@ export function quiesce(ring: QuiescingRing): number {
     cq.advance(slots);
     running = (sq.head() - cq.finished) | 0;
     if (barrier === "reached" || (barrier === "refused" && running <= 0)) return 0;
-    if (left <= 0 || (barrier === "refused" && sq.skipped)) return Math.max(running, 1);
+    // Who skipped completions can not be counted: when nothing more ends, what could be cancelled has been.
+    const silent = barrier === "refused" && sq.skipped && cq.finished === ended;
+    if (left > 0 && !silent) continue;
+    const waiting = barrier === "queued" && sq.ready() === 0 ? 1 : 0;
+    return Math.max(running - waiting, 1);
   }
 }
 
@@ -103,6 +109,7 @@ function submit(ring: QuiescingRing, count: number, timeout: number): void {
   const flags = IORING_ENTER_GETEVENTS | IORING_ENTER_EXT_ARG | wake;
   const result = ring.enter(toSubmit, count, flags, arg, ring.wait.size);
   if (result < 0 && result !== -ETIME && result !== -EINTR && result !== -EAGAIN && result !== -EBUSY) {
+    ring.sq.rewind();
     throw enterError(-result);
   }
 }
