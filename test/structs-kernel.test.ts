@@ -52,11 +52,15 @@ class Kernel {
     const sqe = this.ring.getSqe();
     assert.ok(sqe);
     fill(sqe);
+    sqe.setData64(4711);
     assert.equal(this.ring.submitAndWait(1, { timeout: 5000 }), 1);
-    const results: number[] = [];
-    this.ring.drain((_, res) => results.push(res));
-    assert.equal(results.length, 1);
-    return results[0] as number;
+    const completions: [number, number][] = [];
+    this.ring.drain((userData, res) => completions.push([userData, res]));
+    assert.deepEqual(
+      completions.map(([userData]) => userData),
+      [4711],
+    );
+    return completions[0]?.[1] as number;
   }
 
   /** As `run`, for an operation that must not fail. */
@@ -341,10 +345,17 @@ describe("structs at work", () => {
       .getSqe()
       ?.prepFutexWake(second, 1, abi.FUTEX_BITSET_MATCH_ANY, abi.FUTEX2_SIZE_U32, 0)
       .setData64(2);
-    const results = new Map<number, number>();
+    const completions: number[][] = [];
     kernel.ring.submitAndWait(2, { timeout: 5000 });
-    kernel.ring.drain((userData, res) => results.set(userData, res));
-    assert.deepEqual([results.get(1), results.get(2)], [1, 1], "the index of the word, and one waiter woken");
+    kernel.ring.drain((...completion) => completions.push(completion));
+    assert.deepEqual(
+      completions.sort(),
+      [
+        [1, 1, 0],
+        [2, 1, 0],
+      ],
+      "the index of the word, and one waiter woken",
+    );
   });
 });
 

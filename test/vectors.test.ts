@@ -36,8 +36,10 @@ class Scratch {
   bytes(fill: (sqe: Sqe) => void): Uint8Array {
     let sqe = this.#ring.getSqe();
     if (sqe === null) {
-      this.#ring.submit();
-      this.#ring.drain(() => {});
+      const count = this.#ring.submit();
+      const completions: unknown[] = [];
+      this.#ring.drain((...completion) => completions.push(completion));
+      assert.deepEqual(completions, Array(count).fill([7, 0, 0]));
       sqe = this.#ring.getSqe();
     }
     assert.ok(sqe);
@@ -45,8 +47,8 @@ class Scratch {
       fill(sqe);
       return sqe.toBytes().slice(0, 64);
     } finally {
-      // What is submitted in the end must be harmless: a no-op, whatever the other fields hold.
-      sqe.prepNop().setFlags(0);
+      // What is submitted in the end must be harmless: a no-op, with no flags of any kind.
+      sqe.prepPollAdd(-1, 0).prepNop().setFlags(0).setIoprio(0).setPersonality(0).setData64(7);
     }
   }
 
