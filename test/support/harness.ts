@@ -19,6 +19,10 @@ const SYMBOLS = {
   harness_child: ["i32", "i32", "i32"],
   harness_child_syscall: ["i32", "f64", "f64", "f64", "f64", "f64", "f64"],
   harness_child_syscall_exec: ["i32", "f64", "f64", "f64", "f64", "f64", "f64"],
+  harness_poller_start: ["f64", "f64", "buffer", "i32"],
+  harness_poller_wake: [],
+  harness_poller_wait: ["i32"],
+  harness_poller_stop: [],
 } as const;
 
 /** What has another result than an `i32`. */
