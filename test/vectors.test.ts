@@ -47,7 +47,8 @@ class Scratch {
       fill(sqe);
       return sqe.toBytes().slice(0, 64);
     } finally {
-      // What is submitted in the end must be harmless: a no-op, with no flags of any kind.
+      // What is submitted in the end must be harmless: a no-op, with no flags of any kind (its own are where a poll has
+      // its events).
       sqe.prepPollAdd(-1, 0).prepNop().setFlags(0).setIoprio(0).setPersonality(0).setData64(7);
     }
   }

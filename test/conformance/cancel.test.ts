@@ -195,6 +195,8 @@ for (const writing of [false, true]) {
           );
           for (const [userData, res] of completions.slice(COUNT)) {
             assert.ok([0, -ENOENT, -EALREADY].includes(res), `cancel ${userData - 100}: ${res}`);
+            // Found before it ran: then it must not have.
+            if (res === 0) assert.equal(completions[userData - 100]?.[1], -ECANCELED);
           }
         },
         everywhere,

@@ -15,10 +15,13 @@ function plainNops(ring: Ring, ...userData: number[]): void {
   for (const value of userData) entry(ring).prepNop().setData64(value);
 }
 
-/** Every completion that is there, without consuming any: `userData`, and what a large one carries. */
+/** Every completion that is there, all successes, without consuming any: `userData`, and what a large one carries. */
 function shown(ring: Ring): [number, readonly bigint[] | undefined][] {
   const all: [number, readonly bigint[] | undefined][] = [];
-  ring.forEachCqe((cqe) => all.push([cqe.userData, cqe.big]));
+  ring.forEachCqe(({ userData, res, big }) => {
+    assert.equal(res, 0);
+    all.push([userData, big]);
+  });
   return all;
 }
 
@@ -28,11 +31,14 @@ function drained(ring: Ring): Brief[] {
   return all;
 }
 
-/** At most `limit` completions as they are, consumed: each one's `userData`. */
+/** At most `limit` completions as they are, all successes, consumed: each one's `userData`. */
 function copied(ring: Ring, limit: number): number[] {
   const out = new Int32Array(4 * limit);
   const count = ring.copyCqes(out);
-  return Array.from({ length: count }, (_, i) => out[4 * i] as number);
+  return Array.from({ length: count }, (_, i) => {
+    assert.equal(out[4 * i + 2], 0);
+    return out[4 * i] as number;
+  });
 }
 
 // ------------------------------------------------------------------------------------------------ liburing/cq-peek-batch
@@ -126,12 +132,17 @@ const readers: Record<string, (ring: Ring) => number[]> = {
     assert.deepEqual(first, [1, 2, 3, 4]);
     return [...first, ...copied(ring, 9)];
   },
-  drain: (ring) => drained(ring).map(([userData]) => userData),
+  drain: (ring) =>
+    drained(ring).map(([userData, res]) => {
+      assert.equal(res, 0);
+      return userData;
+    }),
   forEachCqe: (ring) => {
     const all: number[] = [];
     ring.cqAdvance(
-      ring.forEachCqe((cqe) => {
-        all.push(cqe.userData);
+      ring.forEachCqe(({ userData, res }) => {
+        assert.equal(res, 0);
+        all.push(userData);
       }),
     );
     return all;
@@ -139,6 +150,7 @@ const readers: Record<string, (ring: Ring) => number[]> = {
   peekCqe: (ring) => {
     const all: number[] = [];
     for (let cqe = ring.peekCqe(); cqe !== null; cqe = ring.peekCqe()) {
+      assert.equal(cqe.res, 0);
       all.push(cqe.userData);
       ring.cqAdvance(cqe.big === undefined ? 1 : 2);
     }
