@@ -168,7 +168,12 @@ export function ringFds(): number {
   return openFds().filter((link) => link.endsWith("anon_inode:[io_uring]")).length;
 }
 
-/** How many memory mappings the process has. */
+/** How many mappings of memory of rings the process has: the kernel's rings, buffer rings and regions, mapped by an fd. */
+export function ringMappings(): number {
+  return readFileSync("/proc/self/maps", "latin1").split("anon_inode:[io_uring]").length - 1;
+}
+
+/** How many mappings the process has in all, of which the engine makes and undoes some at any time. */
 export function mappings(): number {
   return readFileSync("/proc/self/maps", "latin1").split("\n").length - 1;
 }
