@@ -3,7 +3,7 @@ import { mkdtempSync, readdirSync, readlinkSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
-import { Ring, type RingOptions, type Sqe } from "uring";
+import type { Ring, RingOptions, Sqe } from "uring";
 import {
   IORING_SETUP_CQE_MIXED,
   IORING_SETUP_CQE32,
@@ -12,6 +12,7 @@ import {
   IORING_SETUP_SQE128,
   IORING_SETUP_SQPOLL,
 } from "uring/abi";
+import { patiently } from "../support/child.ts";
 
 /** The kinds of ring that behaviours are shown on. What an operation does must not depend on the kind. */
 export const ringTypes: Record<RingType, RingOptions> = {
@@ -64,7 +65,7 @@ export class Bench {
   ring(options: RingOptions = {}): Ring {
     const kind: RingOptions = ringTypes[this.type];
     const flags = (kind.flags ?? 0) | (options.flags ?? 0);
-    const ring = new Ring({ entries: 32, ...kind, ...options, flags: flags >>> 0 });
+    const ring = patiently({ entries: 32, ...kind, ...options, flags: flags >>> 0 });
     this.#rings.push(ring);
     return ring;
   }
