@@ -23,7 +23,7 @@ const ECANCELED = 125;
 
 const EVERYTHING = IORING_ASYNC_CANCEL_ANY | IORING_ASYNC_CANCEL_ALL;
 
-/** How long to wait before cancelling once more what a cancellation may just have missed. */
+/** How long to wait at first before cancelling once more what a cancellation may just have missed. */
 const RETRY_MS = 20;
 
 /** What ending a ring's operations needs of the ring. */
@@ -57,6 +57,7 @@ export function quiesce(ring: QuiescingRing): number {
   let cancelled = false;
   let barrier = "wanted" as "wanted" | "queued" | "reached" | "refused";
   sq.rewind();
+  let retry = RETRY_MS;
   let running = 1;
   let ended = cq.finished;
   for (;;) {
@@ -67,10 +68,12 @@ export function quiesce(ring: QuiescingRing): number {
     } else if (cq.finished === ended) {
       // What is submitted after the barrier waits for it: a second cancellation must take another way.
       cancelEverything(ring);
+      // The barrier runs in a worker thread, out of which a cancellation takes it: on a busy machine that needs its time.
+      retry *= 2;
     }
     ended = cq.finished;
     const left = end - performance.now();
-    submit(ring, sq.skipped ? 1 : Math.max(running, 1), Math.max(Math.min(left, RETRY_MS), 0));
+    submit(ring, sq.skipped ? 1 : Math.max(running, 1), Math.max(Math.min(left, retry), 0));
 
     const slots = cq.each((cqe) => {
       if (cqe.userData !== name) return;
