@@ -44,7 +44,8 @@ export interface RingOptions {
   fd?: boolean;
   /**
    * Where queues and entries live: `"owned"` (memory of this process handed to the kernel), `"mapped"` (memory of the
-   * kernel's, mapped here), `"huge"` (2 MiB huge pages). By default owned, mapped where the kernel refuses that.
+   * kernel's, mapped here), `"huge"` (2 MiB huge pages). By default owned, mapped where the kernel refuses that; in a Worker
+   * a disabled ring is mapped, so that it can be handed on and outlive that.
    */
   memory?: RingMemoryKind;
 }
