@@ -28,9 +28,7 @@ import { findTests } from "./suite.mjs";
 /** The share of the tests concerned that must fail. */
 const wanted = 0.9;
 /** How many processes at once: what tests do most is to wait. */
-const width = 3;
-/** What a test may take under a mutant beyond twice the time it took without: more is waiting for what is lost. */
-const graceMs = 500;
+const width = 4;
 /** After so long without any news a process hangs. */
 const stallMs = { first: 120_000, mutant: 20_000 };
 
@@ -79,12 +77,12 @@ async function runMutants(runtime, files, folder) {
   const jobs = mutants.flatMap((mutant) =>
     files.map((file) => {
       const concerned = sound.filter((test) => test.file === file && test.touched.has(mutant));
-      return { mutant, file, limits: concerned.map(({ name, ms }) => [name, 2 * ms + graceMs]) };
+      return { mutant, file, times: concerned.map(({ name, ms }) => [name, ms]) };
     }),
   );
-  const work = jobs.filter(({ limits }) => limits.length > 0);
-  const outcomes = await inParallel(work, async ({ mutant, file, limits }) => {
-    const results = await runFile(file, { mutant, tests: Object.fromEntries(limits) }, stallMs.mutant);
+  const work = jobs.filter(({ times }) => times.length > 0);
+  const outcomes = await inParallel(work, async ({ mutant, file, times }) => {
+    const results = await runFile(file, { mutant, tests: Object.fromEntries(times) }, stallMs.mutant);
     return results.map((result) => ({ ...result, mutant, file }));
   });
   return report(mutants, outcomes.flat());

@@ -3,14 +3,14 @@
 
 import { appendFileSync, existsSync, readFileSync } from "node:fs";
 import * as real from "node:test";
-import { mutants } from "./mutants.ts";
+import { type Mutant, mutants } from "./mutants.ts";
 import { mutate, OutOfPatience, record, setWatch } from "./runtime.ts";
 
 /** What to do, as the script has written it. */
 interface Plan {
   /** The mutant to run with; none to find out which tests each would concern. */
   readonly mutant?: string;
-  /** The tests to run, with the milliseconds they may take; without it all, for as long as they take. */
+  /** The tests to run, with the milliseconds they took without a mutant; without it all, for as long as they take. */
   readonly tests?: Readonly<Record<string, number>>;
   /** A file that gets a line of JSON for each `Event`. */
   readonly trace: string;
@@ -37,8 +37,14 @@ const begun = new Set(
     : [],
 );
 
-if (plan.mutant === undefined) record(mutants);
-else mutate(plan.mutant, mutants[plan.mutant] as (typeof mutants)[string]);
+const names = plan.mutant === undefined ? Object.keys(mutants) : [plan.mutant];
+if (plan.mutant === undefined) record(Object.values(mutants));
+else mutate(mutants[plan.mutant] as Mutant);
+
+/** What a test may take under a mutant beyond twice the time it took without: more is waiting for what is lost. */
+const GRACE_MS = 500;
+/** What a wait may take, once something is lost, beyond the time that the whole test took without. */
+const WAIT_GRACE_MS = 150;
 
 export const describe: typeof real.describe = real.describe;
 export const test: typeof real.test = watched(real.test);
@@ -56,20 +62,22 @@ function watched<Test extends typeof real.test | typeof real.it>(original: Test)
 }
 
 function observe(name: string, body: () => void | Promise<void>): void | Promise<void> {
-  const limit = plan.tests === undefined ? Number.POSITIVE_INFINITY : plan.tests[name];
-  if (limit === undefined || begun.has(name)) return;
+  const usual = plan.tests === undefined ? Number.POSITIVE_INFINITY : plan.tests[name];
+  if (usual === undefined || begun.has(name)) return;
   const tell = (event: Record<string, unknown>) =>
     appendFileSync(plan.trace, `${JSON.stringify({ test: name, ...event })}\n`);
-  const known = new Set<string>();
   const started = performance.now();
+  const limit = 2 * usual + GRACE_MS;
+  let known = 0;
   tell({ event: "start" });
   setWatch({
     deadline: started + limit,
-    touched(names) {
-      const fresh = [...names].filter((mutant) => !known.has(mutant));
-      if (fresh.length === 0) return;
-      for (const mutant of fresh) known.add(mutant);
-      tell({ event: "touched", mutants: fresh });
+    patience: usual + WAIT_GRACE_MS,
+    touched(bits) {
+      const fresh = bits & ~known;
+      if (fresh === 0) return;
+      known |= fresh;
+      tell({ event: "touched", mutants: names.filter((_, bit) => (fresh & (1 << bit)) !== 0) });
     },
   });
   const end = (outcome: Record<string, unknown>) => {

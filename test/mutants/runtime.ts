@@ -32,12 +32,20 @@ export class OutOfPatience extends Error {
 export interface Watch {
   /** By `performance.now()`: a test that still looks for completions then waits for what will not come. */
   readonly deadline: number;
+  /** So many milliseconds without a completion are the same, once one was lost. */
+  readonly patience: number;
   /** Called when the program has consumed completions that mutants have changed, and when it missed a lost one. */
-  touched(mutants: ReadonlySet<string>): void;
+  touched(mutants: Mutants): void;
 }
+
+/** A set of mutants: bit n for the nth. */
+type Mutants = number;
 
 /** The watch of the test that runs; what happens between tests is of no interest. */
 let watch: Watch | undefined;
+/** Whether the test has missed a completion, and when it last got one. */
+let missing = false;
+let news = 0;
 /** How many `close` are under way. What a ring discards at its end is no test's business. */
 let closing = 0;
 /** Takes note of what was consumed since the last look. */
@@ -47,6 +55,7 @@ let settleAll: () => void;
 export function setWatch(next: Watch | undefined): void {
   settleAll();
   watch = next;
+  missing = false;
 }
 
 /** Where a ring's completions are, in words of its memory. */
@@ -69,7 +78,7 @@ class Queue {
   #lost = 0;
   #number = 0;
   /** The changed completions that are not consumed yet: sequence numbers as the program has them, with the mutants. */
-  #marks: { readonly at: number; readonly by: ReadonlySet<string> }[] = [];
+  #marks: { readonly at: number; readonly by: Mutants }[] = [];
 
   constructor(geometry: Geometry, words: Int32Array) {
     this.geometry = geometry;
@@ -88,6 +97,7 @@ class Queue {
   /** Changes what the kernel has posted since the last time; the tail that the program is to see. */
   look(tail: number, change: Changer): number {
     this.settle();
+    if (this.#seen !== tail) news = performance.now();
     const { mask, size, first, mixed } = this.geometry;
     while (((tail - this.#seen) | 0) > 0) {
       const from = first + (this.#seen & mask) * size;
@@ -106,13 +116,14 @@ class Queue {
   }
 
   #change(cqe: Int32Array, change: Changer): void {
-    const { outcome, by } = change(cqe, this.#number++);
-    if (outcome === "lost") {
-      watch?.touched(by);
+    const by = change(cqe, this.#number++);
+    if (by === LOST) {
+      missing = true;
+      watch?.touched(ALONE);
       // A filler takes no space from large completions, which must not come to lie across the queue's end.
       if (this.geometry.mixed) cqe[3] = (cqe[3] as number) | IORING_CQE_F_SKIP;
       else this.#lost++;
-    } else if (by.size > 0) {
+    } else if (by !== NONE) {
       this.#marks.push({ at: (this.#seen - this.#lost) | 0, by });
     }
   }
@@ -133,26 +144,30 @@ class Queue {
   }
 }
 
-/** Changes a completion; what became of it, and which mutants have to do with it. */
-type Changer = (cqe: Int32Array, number: number) => { outcome: Change; by: ReadonlySet<string> };
+/** Changes a completion; which mutants have to do with it, or that it is lost. */
+type Changer = (cqe: Int32Array, number: number) => Mutants | typeof LOST;
 
-const NONE: ReadonlySet<string> = new Set();
+const NONE: Mutants = 0;
+/** The one mutant there is. */
+const ALONE: Mutants = 1;
+const LOST = -1;
 
 /** Lets one mutant loose. */
-export function mutate(name: string, mutant: Mutant): void {
-  const by = new Set([name]);
-  install((cqe, number) => {
-    const outcome = mutant(cqe, number);
-    return { outcome, by: outcome === "none" ? NONE : by };
-  });
+export function mutate(mutant: Mutant): void {
+  const results: Readonly<Record<Change, number>> = { none: NONE, changed: ALONE, lost: LOST };
+  install((cqe, number) => results[mutant(cqe, number)]);
 }
 
 /** Changes nothing, and tells what each mutant would have changed. */
-export function record(mutants: Readonly<Record<string, Mutant>>): void {
-  const all = Object.entries(mutants);
+export function record(mutants: readonly Mutant[]): void {
+  const copy = new Int32Array(4);
   install((cqe, number) => {
-    const by = all.filter(([, mutant]) => mutant(cqe.slice(0, 4), number) !== "none").map(([name]) => name);
-    return { outcome: "none", by: new Set(by) };
+    let by = NONE;
+    for (const [bit, mutant] of mutants.entries()) {
+      for (let i = 0; i < copy.length; i++) copy[i] = cqe[i] as number;
+      if (mutant(copy, number) !== "none") by |= 1 << bit;
+    }
+    return by;
   });
 }
 
@@ -233,10 +248,11 @@ function install(change: Changer): void {
     }
     if (closing > 0) {
       live.delete(queue);
-      return queue.look(value, () => ({ outcome: "none", by: NONE }));
+      return queue.look(value, () => NONE);
     }
+    const tail = queue.look(value, change);
     assertPatience();
-    return queue.look(value, change);
+    return tail;
   }) as typeof Atomics.load;
 
   settleAll = () => {
@@ -279,8 +295,7 @@ function patiently(real: Shim, enter: Shim["enter"]): Shim["enter"] {
   const view = new DataView(memory.bytes.buffer, memory.bytes.byteOffset, memory.byteLength);
   const otherClocks = IORING_ENTER_EXT_ARG_REG | IORING_ENTER_ABS_TIMER;
   return (fd, toSubmit, minComplete, flags, arg, argSize) => {
-    const left =
-      watch === undefined || closing > 0 ? Number.POSITIVE_INFINITY : watch.deadline - performance.now();
+    const left = closing > 0 ? Number.POSITIVE_INFINITY : timeLeft();
     const waits = (flags & IORING_ENTER_GETEVENTS) !== 0 && minComplete > 0 && (flags & otherClocks) === 0;
     const extended = (flags & IORING_ENTER_EXT_ARG) !== 0;
     if (!waits || left === Number.POSITIVE_INFINITY || (arg !== 0 && !extended)) {
@@ -311,8 +326,12 @@ function timeoutAt(real: Shim, address: bigint): number {
   return Number(seconds) * 1000 + Number(nanoseconds) / 1e6;
 }
 
+function timeLeft(): number {
+  if (watch === undefined) return Number.POSITIVE_INFINITY;
+  const { deadline, patience } = watch;
+  return (missing ? Math.min(deadline, news + patience) : deadline) - performance.now();
+}
+
 function assertPatience(): void {
-  if (watch !== undefined && performance.now() > watch.deadline) {
-    throw new OutOfPatience();
-  }
+  if (timeLeft() < 0) throw new OutOfPatience();
 }
