@@ -526,7 +526,8 @@ describe("a poller thread", () => {
     calls = 0;
     for (let i = 0; i < 100; i++) {
       entry(ring).prepNop().setData64(i);
-      assert.equal(ring.submit(), 1);
+      // The one before may be complete, and still count as not taken.
+      assert.ok(ring.submit() >= 1);
       const end = performance.now() + 10_000;
       let got = -1;
       while (got < 0 && performance.now() < end) {

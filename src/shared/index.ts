@@ -5,10 +5,10 @@
  */
 export { type UnavailableReason, UringError, UringUnavailableError } from "./errors.ts";
 export { type Availability, available } from "./ring/available.ts";
-export type { CloseResult } from "./ring/base.ts";
 export { type BpfFilter, type BpfInstruction, registerBpfFilterTask } from "./ring/bpf-filter.ts";
 export type { BufferPiece, BufferRing } from "./ring/buffer-ring.ts";
 export { Cancel } from "./ring/cancel-match.ts";
+export type { CloseResult } from "./ring/close.ts";
 export type { CompletionCallback } from "./ring/completion.ts";
 export { CpuSet } from "./ring/cpu-set.ts";
 export { Cqe } from "./ring/cqe.ts";

@@ -5,7 +5,6 @@ import {
   IORING_ENTER_SQ_WAIT,
   IORING_ENTER_SQ_WAKEUP,
   IORING_REGISTER_ENABLE_RINGS,
-  IORING_REGISTER_RING_FDS,
   IORING_REGISTER_USE_REGISTERED_RING,
   IORING_SETUP_IOPOLL,
   IORING_SETUP_R_DISABLED,
@@ -14,41 +13,31 @@ import {
   IORING_SQ_CQ_OVERFLOW,
   IORING_SQ_NEED_WAKEUP,
   IORING_SQ_TASKRUN,
-  IORING_UNREGISTER_RING_FDS,
-  io_uring_rsrc_update,
 } from "../abi/index.ts";
 import type { Shim } from "../runtime.ts";
-import { quiesce } from "./close.ts";
+import { type CloseResult, quiesce } from "./close.ts";
 import { type CompletionCallback, CompletionQueue } from "./completion.ts";
 import type { Cqe } from "./cqe.ts";
 import { enterError, registerError } from "./diagnosis.ts";
 import { HeldViews } from "./held.ts";
 import { checkOptions, type RingMemoryKind, type RingOptions } from "./options.ts";
-import { allocInternal } from "./pinned.ts";
 import { type Probe, probeRing } from "./probe.ts";
 import { type ResizableRing, type ResizeOptions, resizeRing } from "./resize.ts";
 import { RingSetup, setupRing } from "./setup.ts";
 import type { Sqe } from "./sqe.ts";
 import { SubmissionQueue } from "./submission.ts";
+import { givePlaceBack, takePlace } from "./table.ts";
 import { adoptSetup, type RingTransfer, transferOf } from "./transfer.ts";
 import { WaitArgument, type WaitOptions } from "./wait.ts";
 
 const EINTR = 4;
 const EAGAIN = 11;
 const EBUSY = 16;
-const EINVAL = 22;
 const ETIME = 62;
 
-const CQ_NEEDS_ENTER = IORING_SQ_CQ_OVERFLOW | IORING_SQ_TASKRUN;
+const ENABLE_HINT = "Only a ring set up with IORING_SETUP_R_DISABLED can be enabled, once";
 
-/** What became of a ring that was closed. */
-export interface CloseResult {
-  /**
-   * 0 when every operation has ended. Otherwise how many may still be running, at least 1: the views they were given are
-   * then kept for good, and memory from `alloc` must not be disposed of, since the kernel may still write to it.
-   */
-  readonly leaked: number;
-}
+const CQ_NEEDS_ENTER = IORING_SQ_CQ_OVERFLOW | IORING_SQ_TASKRUN;
 
 /**
  * What every ring is: its queues, its life, and the way to the kernel that the families of registration calls build on.
@@ -274,9 +263,10 @@ export class RingBase {
     return result;
   }
 
-  // `private` and not `#` from here on where every batch goes through: V8 checks the brand of `this` at each call of a `#` method.
+  // No `#` from here on where every batch goes through: V8 checks the brand of `this` at each call of a `#` method.
 
-  private submitWith(count: number, enterFlags: number, arg: number, argSize: number): number {
+  /** Hands every entry over, with the flags and the argument of `io_uring_enter(2)`, and what the queues' state adds to them. */
+  protected submitWith(count: number, enterFlags: number, arg: number, argSize: number): number {
     if (this.#state !== "open") throw this.#closedError();
     const toSubmit = this.#sq.publish();
     let flags = enterFlags;
@@ -405,13 +395,8 @@ export class RingBase {
    * its owner. See io_uring_enable_rings(3).
    */
   enableRings(): void {
-    this.#open();
-    this.register(
-      IORING_REGISTER_ENABLE_RINGS,
-      0,
-      0,
-      "Only a ring set up with IORING_SETUP_R_DISABLED can be enabled, once",
-    );
+    const result = this.attempt(IORING_REGISTER_ENABLE_RINGS, 0, 0);
+    if (result < 0) throw registerError(-result, IORING_REGISTER_ENABLE_RINGS, ENABLE_HINT);
     this.#enabled = true;
     if (!this.hasIndex) this.registerIndex();
   }
@@ -508,30 +493,12 @@ export class RingBase {
 
   // ---------------------------------------------------------------------------------------------------- registering
 
-  /**
-   * Makes a call of `io_uring_register(2)`; its result.
-   *
-   * @param arg an address or 0
-   * @param hint what to say of any failure, or of each by its errno
-   * @throws TypeError when the ring is closed; UringError for a failure
-   */
-  protected register(
-    opcode: number,
-    arg: number,
-    nrArgs: number,
-    hint?: string | Readonly<Record<number, string>>,
-  ): number {
-    const result = this.attempt(opcode, arg, nrArgs);
-    if (result < 0) throw registerError(-result, opcode, typeof hint === "object" ? hint[-result] : hint);
-    return result;
-  }
-
   /** Throws a `TypeError` when the ring is closed. */
   protected assertOpen(): void {
     this.#open();
   }
 
-  /** As `register`, for callers to whom some failures are results; the result or `-errno`. */
+  /** Makes a call of `io_uring_register(2)` on the open ring; its result or `-errno`. */
   protected attempt(opcode: number, arg: number, nrArgs: number): number {
     return this.#open().tryRegister(opcode, arg, nrArgs);
   }
@@ -541,12 +508,6 @@ export class RingBase {
     if (this.#fd >= 0) return this.#shim.register(this.#fd, opcode, arg, nrArgs);
     const byIndex = (opcode | IORING_REGISTER_USE_REGISTERED_RING) >>> 0;
     return this.#shim.register(this.#enterFd, byIndex, arg, nrArgs);
-  }
-
-  /** As `submitAndWait`, with an argument and flags of `io_uring_enter(2)` of the caller's. */
-  protected submitAndWaitWith(count: number, flags: number, arg: number, argSize: number): number {
-    if (count >>> 0 !== count) throw new RangeError(`a whole number of completions is needed, not ${count}`);
-    return this.submitWith(count, IORING_ENTER_GETEVENTS | flags, arg, argSize);
   }
 
   /** Gives every `io_uring_enter(2)` from now on a flag, or no longer. */
@@ -638,7 +599,7 @@ export class RingBase {
    * @returns 1 or `-errno`
    */
   protected registerIndex(): number {
-    const index = this.#indexCall(IORING_REGISTER_RING_FDS, 0xffffffff, this.#fd);
+    const index = takePlace(this.#fd, (...call) => this.tryRegister(...call));
     if (index < 0) return index;
     this.#enterFd = index;
     this.#enterFlags |= IORING_ENTER_REGISTERED_RING;
@@ -647,8 +608,8 @@ export class RingBase {
 
   /** Gives the thread's place for a ring back; 1 or `-errno`. */
   protected unregisterIndex(): number {
-    const index = this.#indexCall(IORING_UNREGISTER_RING_FDS, this.#enterFd, 0);
-    if (index < 0) return index;
+    const result = givePlaceBack(this.#enterFd, (...call) => this.tryRegister(...call));
+    if (result < 0) return result;
     this.#enterFd = this.#fd;
     this.#enterFlags &= ~IORING_ENTER_REGISTERED_RING;
     return 1;
@@ -658,16 +619,5 @@ export class RingBase {
   protected closeFd(): void {
     this.#shim.close(this.#fd);
     this.#fd = -1;
-  }
-
-  /** The index that a call on the thread's table of rings was about, or `-errno`. */
-  #indexCall(opcode: number, index: number, fd: number): number {
-    using memory = allocInternal(io_uring_rsrc_update.sizeof);
-    const view = new DataView(memory.bytes.buffer, memory.bytes.byteOffset, memory.byteLength);
-    view.setUint32(io_uring_rsrc_update.offset, index, true);
-    view.setBigUint64(io_uring_rsrc_update.data, BigInt(fd), true);
-    const result = this.tryRegister(opcode, memory.address, 1);
-    if (result < 0) return result;
-    return result === 1 ? view.getUint32(io_uring_rsrc_update.offset, true) : -EINVAL;
   }
 }

@@ -26,6 +26,15 @@ const EVERYTHING = IORING_ASYNC_CANCEL_ANY | IORING_ASYNC_CANCEL_ALL;
 /** How long to wait at first before cancelling once more what a cancellation may just have missed. */
 const RETRY_MS = 20;
 
+/** What became of a ring that was closed. */
+export interface CloseResult {
+  /**
+   * 0 when every operation has ended. Otherwise how many may still be running, at least 1: the views they were given are
+   * then kept for good, and memory from `alloc` must not be disposed of, since the kernel may still write to it.
+   */
+  readonly leaked: number;
+}
+
 /** What ending a ring's operations needs of the ring. */
 export interface QuiescingRing {
   readonly sq: SubmissionQueue;

@@ -13,8 +13,8 @@ import {
 } from "../../abi/index.ts";
 import { u16, u32, u64, whole } from "../../structs/fields.ts";
 import { Argument } from "../argument.ts";
-import type { CloseResult } from "../base.ts";
 import { BufferRing, type BufferRingMemory } from "../buffer-ring.ts";
+import type { CloseResult } from "../close.ts";
 import { setupError } from "../diagnosis.ts";
 import type { Int64 } from "../entry.ts";
 import { alloc, Pinned } from "../pinned.ts";

@@ -13,10 +13,10 @@ import {
 } from "../../abi/index.ts";
 import { bits32, u32, u64, whole } from "../../structs/fields.ts";
 import { Argument } from "../argument.ts";
-import { RingBase } from "../base.ts";
 import type { Int64 } from "../entry.ts";
 import { Pinned } from "../pinned.ts";
 import { viewAddress, viewBuffer, viewLength } from "../view.ts";
+import { Registration } from "./registration.ts";
 
 const ENOMEM = 12;
 const EFAULT = 14;
@@ -48,7 +48,7 @@ const CLONE_HINTS = {
 export type BufferSlot = Pinned | Uint8Array | null | undefined;
 
 /** The registration calls for buffers that the kernel maps once instead of for each operation. */
-export class BufferRegistration extends RingBase {
+export class BufferRegistration extends Registration {
   /**
    * Views of callers that the kernel may use, by slot. Memory from `alloc` is not among them: it stays what it is for as
    * long as the process lives.

@@ -2,6 +2,7 @@ import { runtime } from "#runtime";
 import {
   IORING_ENTER_EXT_ARG,
   IORING_ENTER_EXT_ARG_REG,
+  IORING_ENTER_GETEVENTS,
   IORING_FEAT_REG_REG_RING,
   IORING_MEM_REGION_REG_WAIT_ARG,
   IORING_MEM_REGION_TYPE_USER,
@@ -12,7 +13,7 @@ import {
   io_uring_reg_wait,
   io_uring_region_desc,
 } from "../../abi/index.ts";
-import { bits32, whole } from "../../structs/fields.ts";
+import { bits32, u32, whole } from "../../structs/fields.ts";
 import { Argument } from "../argument.ts";
 import { registerError } from "../diagnosis.ts";
 import { errnoError } from "../errno.ts";
@@ -171,8 +172,8 @@ export class MemoryRegistration extends CancelRegistration {
    */
   submitAndWaitReg(count: number, index: number): number {
     const offset = whole(index, 0, MAX_WAITS, "a slot's number") * io_uring_reg_wait.sizeof;
-    const flags = IORING_ENTER_EXT_ARG | IORING_ENTER_EXT_ARG_REG;
-    return this.submitAndWaitWith(count, flags, offset, io_uring_reg_wait.sizeof);
+    const flags = IORING_ENTER_GETEVENTS | IORING_ENTER_EXT_ARG | IORING_ENTER_EXT_ARG_REG;
+    return this.submitWith(u32(count, "number of completions"), flags, offset, io_uring_reg_wait.sizeof);
   }
 
   /** Registers a region at an address, 0 for one of the kernel's; where that can be mapped from. */
