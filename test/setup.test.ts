@@ -526,8 +526,8 @@ describe("a poller thread", () => {
     calls = 0;
     for (let i = 0; i < 100; i++) {
       entry(ring).prepNop().setData64(i);
-      // The one before may be complete, and still count as not taken.
-      assert.ok(ring.submit() >= 1);
+      // The poller may have taken it at once, and the one before not have been told of as taken.
+      assert.ok([0, 1, 2].includes(ring.submit()));
       const end = performance.now() + 10_000;
       let got = -1;
       while (got < 0 && performance.now() < end) {
@@ -546,7 +546,7 @@ describe("a poller thread", () => {
     for (let i = 0; i < 20; i++) {
       waitForSleep(thread);
       entry(ring).prepNop().setData64(i);
-      assert.equal(ring.submit(), 1);
+      ring.submit();
       assert.deepEqual(reap(ring, 1), [[i, 0, 0]]);
     }
   });

@@ -211,8 +211,8 @@ export class RingBase {
    * Hands every entry from `getSqe` to the kernel. No system call where there is none to hand over, nor with
    * `IORING_SETUP_SQPOLL` while the poller thread is awake.
    *
-   * @returns how many entries the kernel took; or `-EAGAIN` or `-EBUSY` when it took none for now (read completions,
-   * submit again), `-EINTR` after a signal
+   * @returns how many entries the kernel took, or with a poller thread how many that had yet to take; or `-EAGAIN` or
+   * `-EBUSY` when it took none for now (read completions, submit again), `-EINTR` after a signal
    * @throws UringError for every other failure. See io_uring_submit(3).
    */
   submit(): number {
