@@ -47,8 +47,10 @@ export function submitAll(ring: Ring, count: number, wait = 0): void {
 /**
  * Submits what is queued and collects completions until so many operations have had their last one, which is the one
  * without `IORING_CQE_F_MORE`.
+ *
+ * @param peer another ring of this thread that must go on meanwhile: deferred task work waits until its ring is entered
  */
-export function untilEnded(ring: Ring, operations: number): Brief[] {
+export function untilEnded(ring: Ring, operations: number, peer?: Ring): Brief[] {
   const found: Brief[] = [];
   const end = performance.now() + 10_000;
   for (let ended = 0; ended < operations; ) {
@@ -56,7 +58,8 @@ export function untilEnded(ring: Ring, operations: number): Brief[] {
       performance.now() < end,
       `${ended} of ${operations} operations ended: ${JSON.stringify(found)}`,
     );
-    ring.submitAndWait(1, { timeout: 100 });
+    ring.submitAndWait(1, { timeout: peer === undefined ? 100 : 1 });
+    peer?.getEvents();
     ring.drain((userData, res, flags) => {
       found.push([userData, res, flags]);
       if ((flags & IORING_CQE_F_MORE) === 0) ended++;

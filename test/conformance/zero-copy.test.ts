@@ -195,10 +195,18 @@ function ways(datagrams: boolean): Way[] {
         for (const chain of [1, 5])
           for (const async of eitherWay)
             for (const pollFirst of eitherWay)
-              for (const pieces of message || kernelFrom(6, 17) ? [1, 4, 32] : [1])
+              for (const pieces of pieceCounts(message, fixed, datagrams))
                 for (const address of datagrams ? eitherWay : [false])
                   all.push({ message, zeroCopy, fixed, chain, async, pollFirst, pieces, address });
   return all;
+}
+
+/** In how many pieces data can be sent. */
+function pieceCounts(message: boolean, fixed: boolean, datagrams: boolean): number[] {
+  // Pieces of a registered buffer are for messages alone: Linux 6.18 refuses others with EINVAL.
+  if (!message && (fixed || !kernelFrom(6, 17))) return [1];
+  // Where they are not copied each piece is a fragment of the packet, which has at most 17.
+  return fixed && datagrams ? [1, 4] : [1, 4, 32];
 }
 
 /** Memory in so many pieces of about the same size. */
@@ -252,7 +260,7 @@ function sendOneWay(
   entry(rings.receiver).prepRecv(sockets.receiver, target, size, MSG_WAITALL).setData64(1);
   rings.receiver.submit();
   const parts = queue(rings.sender, sockets.sender, data, way, sockets.to);
-  const found = untilEnded(rings.sender, parts.length);
+  const found = untilEnded(rings.sender, parts.length, rings.receiver);
   // Pages of the data are locked meanwhile, for which there may be a limit.
   const refused = found.some(([, res]) => res === -ENOMEM) && process.getuid?.() !== 0;
   if (refused) {
