@@ -105,7 +105,7 @@ function report(mutants, outcomes) {
   });
   for (const { mutant, survivors } of rows) {
     if (survivors.length > 0) console.log(`\nsurvivors of "${mutant}":`);
-    for (const { file, name } of survivors) console.log(`  ${file}: ${name}`);
+    print(survivors);
   }
   console.log(
     `\n${"mutant".padEnd(22)} ${"tests".padStart(6)} ${"failed".padStart(7)} ${"share".padStart(8)}  failed by waiting in vain`,
@@ -117,6 +117,17 @@ function report(mutants, outcomes) {
     );
   }
   return rows.every(({ relevant, killed }) => killed >= wanted * relevant);
+}
+
+/** Lists tests, those that differ in the kind of ring alone on one line. */
+function print(tests) {
+  const kinds = new Map();
+  for (const { file, name } of tests) {
+    const [, what, kind] = name.match(/^(.*?)(?: \[(\w+)\])?$/);
+    const line = `  ${file}: ${what}`;
+    kinds.set(line, [...(kinds.get(line) ?? []), ...(kind === undefined ? [] : [kind])]);
+  }
+  for (const [line, list] of kinds) console.log(list.length === 0 ? line : `${line} [${list.join(", ")}]`);
 }
 
 /** Runs a file, anew for the tests that are left each time one takes the process along: what became of its tests. */

@@ -133,7 +133,9 @@ class Queue {
     if (this.#marks.length === 0) return;
     const head = this.#words[this.geometry.head] ?? 0;
     const open = this.#marks.findIndex(({ at }) => ((at - head) | 0) >= 0);
-    for (const { by } of this.#marks.splice(0, open < 0 ? this.#marks.length : open)) watch?.touched(by);
+    const consumed = this.#marks.splice(0, open < 0 ? this.#marks.length : open);
+    if (closing > 0) return;
+    for (const { by } of consumed) watch?.touched(by);
   }
 
   /** Makes the head count what is lost as read, or no longer: during a call, as the kernel would not wait for more. */
