@@ -73,7 +73,8 @@ export function quiesce(ring: QuiescingRing): number {
     if (barrier === "wanted") {
       // A queue of one entry takes them one after the other, a full one of the poller's when there is room.
       if (!cancelled) cancelled = sq.get()?.prepCancel64(0, EVERYTHING) !== undefined;
-      if (sq.get()?.prepNop().setFlags(IOSQE_IO_DRAIN).setData64(name) !== undefined) barrier = "queued";
+      if (sq.skipped) barrier = "refused";
+      else if (sq.get()?.prepNop().setFlags(IOSQE_IO_DRAIN).setData64(name) !== undefined) barrier = "queued";
     } else if (cq.finished === ended) {
       // What is submitted after the barrier waits for it: a second cancellation must take another way.
       cancelEverything(ring);

@@ -1,4 +1,9 @@
-import { IOSQE_BUFFER_SELECT, IOSQE_CQE_SKIP_SUCCESS, IOSQE_FIXED_FILE } from "../abi/index.ts";
+import {
+  IOSQE_BUFFER_SELECT,
+  IOSQE_CQE_SKIP_SUCCESS,
+  IOSQE_FIXED_FILE,
+  IOSQE_IO_DRAIN,
+} from "../abi/index.ts";
 import { Direct, type Target } from "./direct.ts";
 import { Pinned, type Struct } from "./pinned.ts";
 import { viewAddress } from "./view.ts";
@@ -24,8 +29,8 @@ export interface EntryOwner {
   readonly mask: number;
   /** How many words an entry has. */
   readonly size: number;
-  /** Whether any entry asked for no completion on success. */
-  skipped: boolean;
+  /** Has entries looked at before the kernel is shown them: only then is it known what one asks for together. */
+  doubt(): void;
   /** Keeps memory reachable until the kernel is done with it. */
   hold(memory: object): void;
   /** Keeps memory reachable until the ring is closed. */
@@ -91,7 +96,7 @@ export class Entry {
   setFlags(flags: number): this {
     checkBits(flags, 8, "flags");
     const at = this.mine();
-    if ((flags & IOSQE_CQE_SKIP_SUCCESS) !== 0) this.#owner.skipped = true;
+    if ((flags & (IOSQE_CQE_SKIP_SUCCESS | IOSQE_IO_DRAIN)) !== 0) this.doubt();
     this.#words[at] = ((this.#words[at] as number) & ~0xff00) | (flags << 8);
     return this;
   }
@@ -173,6 +178,12 @@ export class Entry {
     if (((this.#slot - owner.published) & owner.mask) >= ((owner.tail - owner.published) | 0))
       throw owner.stale();
     return this.#at & LAST_WORD;
+  }
+
+  /** Has the entry looked at once it is complete. */
+  protected doubt(): this {
+    this.#owner.doubt();
+    return this;
   }
 
   /** The opcode that the last helper has written; a cleared entry's is that of a NOP. */

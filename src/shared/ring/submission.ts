@@ -1,4 +1,11 @@
-import { IORING_SETUP_NO_SQARRAY, IORING_SETUP_SQE128, IORING_SETUP_SQPOLL } from "../abi/index.ts";
+import {
+  IORING_SETUP_NO_SQARRAY,
+  IORING_SETUP_SQE128,
+  IORING_SETUP_SQPOLL,
+  IOSQE_CQE_SKIP_SUCCESS,
+  io_uring_sqe,
+} from "../abi/index.ts";
+import { refusedCombination } from "./combination.ts";
 import type { EntryOwner } from "./entry.ts";
 import type { HeldViews } from "./held.ts";
 import type { RingMemory, RingParams } from "./setup.ts";
@@ -22,8 +29,10 @@ export class SubmissionQueue implements EntryOwner {
   readonly mask: number = 0;
   /** How many words an entry has. */
   readonly size: number = 0;
-  /** Whether any entry asked for no completion on success: from then on completions can not be counted. */
+  /** Whether any entry published asked for no completion on success: from then on completions can not be counted. */
   skipped = false;
+  /** Whether an entry not yet published is to be looked at before it is. */
+  #doubted = false;
   readonly #entries: number = 0;
   /** Sequence number up to which slots are known to be free, and are clear. */
   #limit = 0;
@@ -81,6 +90,7 @@ export class SubmissionQueue implements EntryOwner {
   publish(): number {
     const tail = this.tail;
     if (tail !== this.published) {
+      if (this.#doubted) this.#check();
       this.published = tail;
       // The poller thread reads the tail at any time, and after it the flags word must be read: an Atomics store
       // orders both. Without it only this thread's next system call reads the tail, which orders everything by itself.
@@ -88,6 +98,23 @@ export class SubmissionQueue implements EntryOwner {
       else this.#words[this.#at.tail] = tail;
     }
     return (tail - this.head()) | 0;
+  }
+
+  /** Throws a `TypeError` for an entry that no kernel takes: all are still the caller's then, to be set right. */
+  #check(): void {
+    let skipped = this.skipped;
+    for (let at = this.published; at !== this.tail; at = (at + 1) | 0) {
+      const bytes = (this.#slots[at & this.mask] as Sqe).toBytes();
+      const refused = refusedCombination(bytes, skipped);
+      if (refused !== undefined) {
+        throw new TypeError(
+          `no kernel takes entry ${(at - this.published) | 0} of those to be submitted: ${refused}`,
+        );
+      }
+      skipped ||= ((bytes[io_uring_sqe.flags] as number) & IOSQE_CQE_SKIP_SUCCESS) !== 0;
+    }
+    this.skipped = skipped;
+    this.#doubted = false;
   }
 
   /** How many entries are handed out and not yet taken by the kernel. */
@@ -135,6 +162,7 @@ export class SubmissionQueue implements EntryOwner {
     this.tail = old.tail;
     this.published = old.published;
     this.skipped = old.skipped;
+    this.#doubted = old.#doubted;
     const head = this.head();
     this.#limit = (head + this.#entries) | 0;
     this.#doubles.fill(0);
@@ -163,6 +191,11 @@ export class SubmissionQueue implements EntryOwner {
   /** Keeps memory reachable until the ring is closed. */
   holdForGood(memory: object): void {
     this.#held.holdForGood(memory);
+  }
+
+  /** Has entries looked at before they are published. */
+  doubt(): void {
+    this.#doubted = true;
   }
 
   /** The error for an entry that is no longer the caller's. */

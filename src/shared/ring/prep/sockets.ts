@@ -171,7 +171,7 @@ export class SocketsPrep extends FilesPrep {
    * @param len most bytes at a time, 0 for as many as a buffer holds
    */
   prepRecvMultishot(sockfd: Target, buf: Mem, len: Int64, flags: number): this {
-    return this.prepRecv(sockfd, buf, len, flags).addIoprio(IORING_RECV_MULTISHOT);
+    return this.prepRecv(sockfd, buf, len, flags).addIoprio(IORING_RECV_MULTISHOT).doubt();
   }
 
   /**
@@ -245,7 +245,7 @@ export class SocketsPrep extends FilesPrep {
    * @param msg only its lengths count: the room each buffer has for the address and control messages
    */
   prepRecvmsgMultishot(fd: Target, msg: Msghdr | number | bigint, flags: number): this {
-    return this.prepRecvmsg(fd, msg, flags).addIoprio(IORING_RECV_MULTISHOT);
+    return this.prepRecvmsg(fd, msg, flags).addIoprio(IORING_RECV_MULTISHOT).doubt();
   }
 
   /**
