@@ -87,15 +87,16 @@ const inline: RingType[] = allRings.filter((type) => type !== "sqpoll");
 
 // ----------------------------------------------------------------------------------------------- liburing/232c93d07b74
 
-/** The result of the one completion there is to come; consumes exactly what is there. */
+/** The result of the one operation there is, number 1; consumes exactly what is there. */
 function only(ring: Ring): number {
-  const results: number[] = [];
+  const found: [number, number][] = [];
   ring.submitAndWait(1, { timeout: 5000 });
-  const slots = ring.forEachCqe((cqe) => results.push(cqe.res));
+  const slots = ring.forEachCqe(({ userData, res }) => found.push([userData, res]));
   ring.cqAdvance(slots);
-  assert.equal(results.length, 1);
+  const [[userData, res]] = found as [[number, number]];
+  assert.deepEqual([found.length, userData], [1, 1]);
   assert.equal(ring.cqReady, 0);
-  return results[0] as number;
+  return res;
 }
 
 for (const { family, name } of [
@@ -117,11 +118,15 @@ for (const { family, name } of [
         const retry = (res: number) => flags !== 0 && res === -EAGAIN;
         while (received.length < 33) {
           // The read comes first: it waits, or on a non-blocking socket may fail with -EAGAIN.
-          entry(reader).prepReadv(server, new Iovecs([target]), 1, 0);
+          entry(reader)
+            .prepReadv(server, new Iovecs([target]), 1, 0)
+            .setData64(1);
           submitAll(reader, 1);
           if (sent < 33) {
             const length = Math.min(3, 33 - sent);
-            entry(writer).prepWritev(client, new Iovecs([data.slice(sent, length)]), 1, 0);
+            entry(writer)
+              .prepWritev(client, new Iovecs([data.slice(sent, length)]), 1, 0)
+              .setData64(1);
             const written = only(writer);
             if (!retry(written)) {
               assert.ok(written >= 1 && written <= length, `writev: ${written}`);

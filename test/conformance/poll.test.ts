@@ -38,7 +38,7 @@ import {
 } from "./descriptors.ts";
 import { elapsed } from "./durations.ts";
 import { runProgram } from "./program.ts";
-import { allRings, type Bench, conformance } from "./support.ts";
+import { allRings, type Bench, type Completion, conformance } from "./support.ts";
 
 const { EAGAIN, EBADF, ECANCELED, EFAULT, ENOENT } = constants.errno;
 
@@ -680,7 +680,8 @@ conformance(
     ];
     const [completion] = bench.collect(ring, 1);
     for (const writer of writers) assert.equal(writer.join(), 1);
-    const res = completion?.res ?? -1;
+    const { userData, res, flags } = completion as Completion;
+    assert.deepEqual([userData, flags], [1, 0]);
     assert.ok(res >= 0 && res <= 2, `result ${res}`);
     for (const { events: ready, data } of decodeEpollEvents(events, res)) {
       assert.equal(ready, EPOLLIN);

@@ -20,7 +20,7 @@ import {
 } from "uring/abi";
 import { pipe } from "../support/harness.ts";
 import { without, withShim } from "../support/runtime.ts";
-import { brief, entry, sorted, submitAll } from "./completions.ts";
+import { type Brief, brief, entry, sorted, submitAll } from "./completions.ts";
 import { counting, int32, Network } from "./sockets.ts";
 import { allRings, conformance, type RingType } from "./support.ts";
 
@@ -136,7 +136,9 @@ conformance(
         submitAll(ring, size);
       }
       const found = bench.collect(ring, 2 * size);
-      for (let i = 0; i < 2 * size; i++) assert.equal(found[i]?.userData, i);
+      for (const [i, { userData, res, flags }] of found.entries()) {
+        if (userData !== i || res !== 0 || flags !== 0) assert.fail(`${i}: ${[userData, res, flags]}`);
+      }
       ring.close();
     }
   },
@@ -176,8 +178,9 @@ conformance(
     submitAll(ring, 1);
     iovecs.bytes.fill(0x5a);
     assert.equal(half(SIZE / 2), SIZE / 2);
-    const [[, res] = []] = brief(bench.collect(ring, 1));
-    assert.ok(res !== undefined && res > 0, `read: ${res}`);
+    const [[userData, res, flags]] = brief(bench.collect(ring, 1)) as [Brief];
+    assert.deepEqual([userData, flags], [1, 0]);
+    assert.ok(res > 0, `read: ${res}`);
     assert.deepEqual(target.bytes.slice(0, res), data.bytes.slice(0, res));
   },
   // A poller thread may have yet to import the iovecs when it has taken the entry.

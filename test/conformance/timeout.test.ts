@@ -71,7 +71,8 @@ class Events {
   readonly #bench: Bench;
   readonly #pipe: Pipe = pipe();
   readonly #memory = alloc(4);
-  #pending = 0;
+  /** The completions that are still to come. */
+  #pending: Brief[] = [];
   #task: Task | undefined;
 
   constructor(bench: Bench) {
@@ -83,8 +84,10 @@ class Events {
 
   /** So many events are there already. */
   ready(count: number): void {
-    for (let i = 0; i < count; i++) entry(this.ring).prepNop();
-    this.#pending = count;
+    for (let i = 0; i < count; i++) {
+      entry(this.ring).prepNop().setData64(i);
+      this.#pending.push([i, 0, 0]);
+    }
     this.ring.submit();
     submitted(this.ring);
     // The poller thread takes the entries before it completes them.
@@ -95,9 +98,10 @@ class Events {
 
   /** So many events happen at once after a time. */
   later(count: number, pauseMs: number): void {
-    for (let i = 0; i < count; i++)
-      entry(this.ring).prepRead(this.#pipe.read, this.#memory.slice(i, 1), 1, -1);
-    this.#pending = count;
+    for (let i = 0; i < count; i++) {
+      entry(this.ring).prepRead(this.#pipe.read, this.#memory.slice(i, 1), 1, -1).setData64(i);
+      this.#pending.push([i, 1, 0]);
+    }
     this.ring.submit();
     submitted(this.ring);
     this.#task = writesFromThread(this.#pipe.write, { size: count, pauseMs });
@@ -107,8 +111,9 @@ class Events {
   clear(): void {
     this.#task?.join();
     this.#task = undefined;
-    if (this.#pending > 0) this.#bench.collect(this.ring, this.#pending);
-    this.#pending = 0;
+    const expected = this.#pending;
+    this.#pending = [];
+    assert.deepEqual(sorted(this.#bench.collect(this.ring, expected.length)), expected);
   }
 }
 
