@@ -1,6 +1,11 @@
 // What the mutant runtimes do to completions. A test that reads a changed completion must notice.
 
-import { IORING_CQE_BUFFER_SHIFT, IORING_CQE_F_BUFFER, IORING_CQE_F_MORE } from "uring/abi";
+import {
+  IORING_CQE_BUFFER_SHIFT,
+  IORING_CQE_F_BUFFER,
+  IORING_CQE_F_MORE,
+  IORING_CQE_F_NOTIF,
+} from "uring/abi";
 
 /** What a mutant did to a completion. */
 export type Change = "none" | "changed" | "lost";
@@ -32,8 +37,9 @@ export const mutants: Readonly<Record<string, Mutant>> = {
    */
   "lose every hundredth": (_, number) => (number % 100 === 0 ? "lost" : "none"),
 
+  /** A notification's result is no errno, whatever its sign. */
   "errors are 0": (cqe) => {
-    if (at(cqe, RES) >= 0) return "none";
+    if (at(cqe, RES) >= 0 || (at(cqe, FLAGS) & IORING_CQE_F_NOTIF) !== 0) return "none";
     cqe[RES] = 0;
     return "changed";
   },
