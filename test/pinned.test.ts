@@ -3,8 +3,8 @@
 import assert from "node:assert/strict";
 import { closeSync, openSync } from "node:fs";
 import { describe, it } from "node:test";
-import { alloc, cstring, Pinned, Ring, UringError } from "uring";
-import { AT_FDCWD, IORING_OP_NOP, O_RDONLY } from "uring/abi";
+import { alloc, cstring, Iovecs, Pinned, Ring, UringError } from "uring";
+import { AT_FDCWD, IORING_OP_NOP, io_uring_sqe, O_RDONLY } from "uring/abi";
 import { runtime } from "#runtime";
 import { account, runChild } from "./support/child.ts";
 import { freeHugePages, needsHugePages, withHugePages } from "./support/huge-pages.ts";
@@ -348,5 +348,40 @@ describe("cstring", () => {
       assert.ok(fd > 0, `${name}: ${fd}`);
       mustCall("close", fd);
     }
+  });
+});
+
+describe("what memory says of itself", () => {
+  const ELSEWHERE = 4096;
+  const lies = {
+    address: { value: ELSEWHERE },
+    byteLength: { value: 2 ** 20 },
+    length: { value: 1000 },
+    bytes: { value: new Uint8Array(2 ** 20) },
+  };
+  const address = (bytes: Uint8Array) => new DataView(bytes.buffer).getBigUint64(io_uring_sqe.addr, true);
+
+  it("is not believed: what the kernel is given is where the memory is", () => {
+    using ring = new Ring({ entries: 4 });
+    const memory = alloc(64);
+    const real = memory.address;
+    const iovecs = new Iovecs([alloc(8), alloc(8)]);
+    const where = iovecs.address;
+    for (const liar of [memory, iovecs]) Object.defineProperties(liar, lies);
+    assert.equal(address(entry(ring).prepRead(0, memory, 64, 0).toBytes()), BigInt(real));
+    assert.throws(() => entry(ring).prepRead(0, memory, 65, 0), RangeError);
+    assert.equal(address(entry(ring).prepReadv(0, iovecs, 2, 0).toBytes()), BigInt(where));
+    assert.throws(() => entry(ring).prepReadv(0, iovecs, 3, 0), RangeError);
+    assert.throws(() => memory.slice(60, 5), RangeError);
+  });
+
+  it("does not make memory of what is none", () => {
+    using ring = new Ring({ entries: 4 });
+    for (const forged of [Object.create(Pinned.prototype, lies), Object.create(alloc(64), lies)]) {
+      assert.throws(() => entry(ring).prepRead(0, forged, 8, 0), TypeError);
+      assert.throws(() => ring.registerBuffers([forged]), TypeError);
+      assert.throws(() => new Iovecs([forged]), TypeError);
+    }
+    assert.throws(() => entry(ring).prepReadv(0, Object.create(Iovecs.prototype, lies), 1, 0), TypeError);
   });
 });

@@ -103,6 +103,8 @@ const neverMemory: readonly unknown[] = [
     },
   }),
   new Proxy(alloc(64), {}),
+  Object.create(Pinned.prototype, { address: { value: 4096 }, byteLength: { value: 4096 } }),
+  Object.create(alloc(64), { address: { value: 4096 }, byteLength: { value: 4096 } }),
   { address: 4096, byteLength: 4096, bytes: new Uint8Array(8) },
   { buffer: new ArrayBuffer(8), byteLength: 8, byteOffset: 0 },
   new Uint8Array(new ArrayBuffer(64, { maxByteLength: 128 })),

@@ -6,7 +6,7 @@ import {
   io_uring_buf_ring,
 } from "../abi/index.ts";
 import { whole } from "../structs/fields.ts";
-import type { Pinned } from "./pinned.ts";
+import { Pinned } from "./pinned.ts";
 
 const F_BUFFER = IORING_CQE_F_BUFFER;
 const F_BUF_MORE = IORING_CQE_F_BUF_MORE;
@@ -118,8 +118,8 @@ export class BufferRing {
     this.#release = () => memory.release();
     this.#words = new Int32Array(memory.buffer, memory.offset, (entries * io_uring_buf.sizeof) / 4);
     this.#halves = new Uint16Array(memory.buffer, memory.offset, (entries * io_uring_buf.sizeof) / 2);
-    this.#bytes = buffers.map(({ bytes }) => bytes);
-    this.#addresses = Float64Array.from(buffers, ({ address }) => address);
+    this.#bytes = buffers.map(Pinned.bytesOf);
+    this.#addresses = Float64Array.from(buffers, Pinned.addressOf);
     this.#given = new Float64Array(buffers.length);
     this.#used = new Float64Array(buffers.length);
     this.#places = new Float64Array(buffers.length).fill(NONE);

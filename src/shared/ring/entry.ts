@@ -5,7 +5,7 @@ import {
   IOSQE_IO_DRAIN,
 } from "../abi/index.ts";
 import { Direct, type Target } from "./direct.ts";
-import { Pinned, type Struct } from "./pinned.ts";
+import { Pinned, Struct } from "./pinned.ts";
 import { viewAddress } from "./view.ts";
 
 /**
@@ -310,8 +310,8 @@ export class Entry {
    */
   protected data(mem: Mem, length: number): Int64 {
     if (mem instanceof Pinned) {
-      if (!(length >= 0 && length <= mem.byteLength)) throw beyond(length, mem.byteLength);
-      return mem.address;
+      if (!(length >= 0 && length <= Pinned.lengthOf(mem))) throw beyond(length, Pinned.lengthOf(mem));
+      return Pinned.addressOf(mem);
     }
     return this.foreign(mem, length, false);
   }
@@ -319,8 +319,8 @@ export class Entry {
   /** As `data`, for memory the kernel keeps after the operation's completion: provided buffers. */
   protected dataForGood(mem: Mem, length: number): Int64 {
     if (mem instanceof Pinned) {
-      if (!(length >= 0 && length <= mem.byteLength)) throw beyond(length, mem.byteLength);
-      return mem.address;
+      if (!(length >= 0 && length <= Pinned.lengthOf(mem))) throw beyond(length, Pinned.lengthOf(mem));
+      return Pinned.addressOf(mem);
     }
     return this.foreign(mem, length, true);
   }
@@ -342,7 +342,9 @@ export class Entry {
     if (value instanceof kind) {
       // It points to memory of the caller's in turn, which lives as long as the struct does.
       this.#owner.hold(value);
-      return value.address;
+      // The getter looks at what the struct points to; what it returns could be a subclass's.
+      void value.address;
+      return Struct.addressOf(value);
     }
     if (typeof value === "number" || typeof value === "bigint") return value;
     throw new TypeError(`${kind.name} or a raw address is needed, not ${describe(value)}`);

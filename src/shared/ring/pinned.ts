@@ -42,21 +42,36 @@ export class Pinned {
     this.#bytes = bytes;
   }
 
+  /** @internal The address, whatever an object's own or inherited properties say: none but the library's has the fields. */
+  static addressOf(memory: Pinned): number {
+    if (!memory.#storage.live) throw disposed();
+    return memory.#address;
+  }
+
+  /** @internal As `addressOf`, the length. */
+  static lengthOf(memory: Pinned): number {
+    return memory.#bytes.length;
+  }
+
+  /** @internal As `addressOf`, the bytes. */
+  static bytesOf(memory: Pinned): Uint8Array {
+    if (!memory.#storage.live) throw disposed();
+    return memory.#bytes;
+  }
+
   /** The address of the first byte. Throws a `TypeError` once the memory is disposed of. */
   get address(): number {
-    if (!this.#storage.live) throw disposed();
-    return this.#address;
+    return Pinned.addressOf(this);
   }
 
   /** How many bytes there are. */
   get byteLength(): number {
-    return this.#bytes.length;
+    return Pinned.lengthOf(this);
   }
 
   /** The memory itself. Throws a `TypeError` once it is disposed of; views taken before must not be used any more. */
   get bytes(): Uint8Array {
-    if (!this.#storage.live) throw disposed();
-    return this.#bytes;
+    return Pinned.bytesOf(this);
   }
 
   /**
@@ -69,15 +84,14 @@ export class Pinned {
     if (!(Number.isInteger(offset) && Number.isInteger(length) && offset >= 0 && length >= 0)) {
       throw new RangeError(`a slice needs whole numbers >= 0, not offset ${offset} and length ${length}`);
     }
-    if (offset + length > this.byteLength) {
-      throw new RangeError(
-        `bytes ${offset} to ${offset + length} are not within the memory's ${this.byteLength}`,
-      );
+    const whole = Pinned.lengthOf(this);
+    if (offset + length > whole) {
+      throw new RangeError(`bytes ${offset} to ${offset + length} are not within the memory's ${whole}`);
     }
     return new Pinned(
       KEY,
       this.#storage,
-      this.address + offset,
+      Pinned.addressOf(this) + offset,
       this.#bytes.subarray(offset, offset + length),
     );
   }
@@ -149,15 +163,25 @@ export abstract class Struct {
     this.#byteLength = byteLength;
   }
 
+  /** @internal The address, whatever a subclass or a property says. */
+  static addressOf(struct: Struct): number {
+    if (!struct.#live) throw disposed();
+    return struct.#block.address;
+  }
+
+  /** @internal As `addressOf`, the length. */
+  static lengthOf(struct: Struct): number {
+    return struct.#byteLength;
+  }
+
   /** The struct's address. Throws a `TypeError` once it is disposed of. */
   get address(): number {
-    if (!this.#live) throw disposed();
-    return this.#block.address;
+    return Struct.addressOf(this);
   }
 
   /** The struct's size. */
   get byteLength(): number {
-    return this.#byteLength;
+    return Struct.lengthOf(this);
   }
 
   /** The struct's memory, for its encoder. */

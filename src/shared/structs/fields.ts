@@ -6,19 +6,19 @@ export type Memory = Pinned | Uint8Array;
 
 /** The bytes of a struct's memory. Throws a `TypeError` for what is no memory. */
 export function bytesOf(memory: Memory): Uint8Array {
-  if (memory instanceof Pinned) return memory.bytes;
+  if (memory instanceof Pinned) return Pinned.bytesOf(memory);
   if (memory instanceof Uint8Array) return memory;
   throw new TypeError("memory must be a Pinned or a Uint8Array");
 }
 
 /** The address of memory that a struct is to point to. Throws a `TypeError` where memory can move or vanish. */
 export function addressOf(memory: Memory): number {
-  return memory instanceof Pinned ? memory.address : viewAddress(memory);
+  return memory instanceof Pinned ? Pinned.addressOf(memory) : viewAddress(memory);
 }
 
 /** The size of memory that a struct is to point to. */
 export function lengthOf(memory: Memory): number {
-  return memory instanceof Pinned ? memory.byteLength : viewLength(memory);
+  return memory instanceof Pinned ? Pinned.lengthOf(memory) : viewLength(memory);
 }
 
 /** Exactly the bytes of a struct. Throws a `RangeError` where memory ends before the struct does. */

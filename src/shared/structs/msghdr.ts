@@ -1,4 +1,4 @@
-import { msghdr as layout, sockaddr_storage } from "../abi/index.ts";
+import { iovec, msghdr as layout, sockaddr_storage } from "../abi/index.ts";
 import { Pinned, Struct } from "../ring/pinned.ts";
 import { type ControlMessage, decodeControl } from "./control.ts";
 import { addressOf, bytesOf, lengthOf, type Memory, whole } from "./fields.ts";
@@ -59,8 +59,8 @@ export class Msghdr extends Struct {
     const view = this.dataView();
     if (this.#nameLength > 0) view.setBigUint64(layout.msg_name, BigInt(super.address + NAME), true);
     if (this.#iovecs !== undefined) {
-      view.setBigUint64(layout.msg_iov, BigInt(this.#iovecs.address), true);
-      view.setBigUint64(layout.msg_iovlen, BigInt(this.#iovecs.length), true);
+      view.setBigUint64(layout.msg_iov, BigInt(Struct.addressOf(this.#iovecs)), true);
+      view.setBigUint64(layout.msg_iovlen, BigInt(Struct.lengthOf(this.#iovecs) / iovec.sizeof), true);
     }
     if (control !== undefined) view.setBigUint64(layout.msg_control, BigInt(addressOf(control)), true);
     this.reset();

@@ -49,6 +49,7 @@ import {
 import { Iovecs } from "../../structs/iovecs.ts";
 import { Direct, type Target } from "../direct.ts";
 import { Entry, type Int64, type Mem } from "../entry.ts";
+import { Struct } from "../pinned.ts";
 
 // A constant of the module's own is folded into the code; an imported binding is read anew each time.
 const NOP = IORING_OP_NOP;
@@ -475,7 +476,7 @@ export class IoPrep extends Entry {
     nrVecs: number,
     offset: Int64,
   ): this {
-    if (iovecs instanceof Iovecs && (nrVecs >>> 0) * iovec.sizeof > iovecs.byteLength) {
+    if (iovecs instanceof Iovecs && (nrVecs >>> 0) * iovec.sizeof > Struct.lengthOf(iovecs)) {
       throw new RangeError(`${nrVecs} iovecs are more than the ${iovecs.length} given`);
     }
     return this.rw(opcode, fd, this.struct(iovecs, Iovecs), nrVecs, offset);

@@ -4,6 +4,7 @@ import {
   epoll_event,
   FUTEX2_NUMA,
   FUTEX2_SIZE_U64,
+  futex_waitv,
   IORING_OP_EPOLL_CTL,
   IORING_OP_EPOLL_WAIT,
   IORING_OP_FUTEX_WAIT,
@@ -17,6 +18,7 @@ import {
 import { FutexWaitv } from "../../structs/futex-waitv.ts";
 import type { Target } from "../direct.ts";
 import type { Int64, Mem } from "../entry.ts";
+import { Struct } from "../pinned.ts";
 import { ControlPrep } from "./control.ts";
 import { s32, u32 } from "./integers.ts";
 
@@ -68,7 +70,7 @@ export class ProcessPrep extends ControlPrep {
   prepFutexWaitv(futexv: FutexWaitv | number | bigint, nrFutex: number, flags: number): this {
     const count = u32(nrFutex, "number of futexes");
     const address = this.struct(futexv, FutexWaitv);
-    if (futexv instanceof FutexWaitv && count > futexv.length) {
+    if (futexv instanceof FutexWaitv && count * futex_waitv.sizeof > Struct.lengthOf(futexv)) {
       throw new RangeError(`${count} futexes are more than the ${futexv.length} given`);
     }
     return this.opFlags(flags).rw(IORING_OP_FUTEX_WAITV, 0, address, count, 0);

@@ -19,6 +19,7 @@ import {
   IORING_RECVSEND_BUNDLE,
   IORING_RECVSEND_FIXED_BUF,
   IORING_SEND_VECTORIZED,
+  iovec,
   SO_ATTACH_FILTER,
   SOCKET_URING_OP_GETSOCKNAME,
   SOCKET_URING_OP_GETSOCKOPT,
@@ -28,6 +29,7 @@ import { Iovecs } from "../../structs/iovecs.ts";
 import { Msghdr } from "../../structs/msghdr.ts";
 import type { Direct, Target } from "../direct.ts";
 import type { Int64, Mem } from "../entry.ts";
+import { Struct } from "../pinned.ts";
 import { FilesPrep } from "./files.ts";
 import { s32, size, u16, u32 } from "./integers.ts";
 
@@ -434,7 +436,8 @@ export class SocketsPrep extends FilesPrep {
   /** The address of what is to be sent: bytes, or `length` pieces of them. */
   private payload(buf: Mem | Iovecs, length: number): Int64 {
     if (typeof buf !== "object" || !(buf instanceof Iovecs)) return this.data(buf, length);
-    if (length > buf.length) throw new RangeError(`${length} pieces are more than the ${buf.length} given`);
+    if (length * iovec.sizeof > Struct.lengthOf(buf))
+      throw new RangeError(`${length} pieces are more than the ${buf.length} given`);
     return this.struct(buf, Iovecs);
   }
 

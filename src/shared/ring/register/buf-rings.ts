@@ -239,7 +239,7 @@ function checked(
     throw new TypeError("either bufferSize is needed or buffers");
   }
   // Memory that is disposed of has no address, and says so.
-  if (!buffers.every((buffer) => buffer instanceof Pinned && buffer.address > 0)) {
+  if (!buffers.every((buffer) => buffer instanceof Pinned && Pinned.addressOf(buffer) > 0)) {
     throw new TypeError("buffers must be Pinned");
   }
   const entries = whole(options.entries ?? roundUp(buffers.length), 1, MAX_ENTRIES, "entries");

@@ -284,7 +284,7 @@ class BufferArray extends Argument {
 
 function pieceOf(buffer: BufferSlot): { address: number; length: number; view?: ArrayBufferLike } {
   if (buffer === null || buffer === undefined) return { address: 0, length: 0 };
-  if (buffer instanceof Pinned) return { address: buffer.address, length: buffer.byteLength };
+  if (buffer instanceof Pinned) return { address: Pinned.addressOf(buffer), length: Pinned.lengthOf(buffer) };
   if (!(buffer instanceof Uint8Array)) {
     throw new TypeError("a buffer must be a Pinned, a Uint8Array, or null for an empty slot");
   }

@@ -112,7 +112,7 @@ export class MemoryRegistration extends CancelRegistration {
     this.assertOpen();
     const bits = bits32(flags, "flags");
     if (memory instanceof Pinned) {
-      this.#region(memory.address, memory.byteLength, bits);
+      this.#region(Pinned.addressOf(memory), Pinned.lengthOf(memory), bits);
       this.holdForGood(memory);
       return new Region(() => memory.bytes);
     }

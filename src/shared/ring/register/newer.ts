@@ -85,8 +85,8 @@ export class NewerRegistration extends MemoryRegistration {
     view.setUint32(ifq.rx_buf_len, u32(rxBufLen, "rxBufLen"), true);
     view.setBigUint64(ifq.region_ptr, BigInt(address + atRegion), true);
     view.setBigUint64(ifq.area_ptr, BigInt(address + atArea), true);
-    view.setBigUint64(atArea + areaReg.addr, BigInt(area.address), true);
-    view.setBigUint64(atArea + areaReg.len, BigInt(area.byteLength), true);
+    view.setBigUint64(atArea + areaReg.addr, BigInt(Pinned.addressOf(area)), true);
+    view.setBigUint64(atArea + areaReg.len, BigInt(Pinned.lengthOf(area)), true);
     const memory = alloc(PAGE * (1 + Math.ceil((2 * entries * io_uring_zcrx_rqe.sizeof) / PAGE)));
     view.setBigUint64(atRegion + region.user_addr, BigInt(memory.address), true);
     view.setBigUint64(atRegion + region.size, BigInt(memory.byteLength), true);
