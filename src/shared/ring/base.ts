@@ -6,6 +6,7 @@ import {
   IORING_ENTER_SQ_WAKEUP,
   IORING_REGISTER_ENABLE_RINGS,
   IORING_REGISTER_USE_REGISTERED_RING,
+  IORING_SETUP_CQE_MIXED,
   IORING_SETUP_IOPOLL,
   IORING_SETUP_R_DISABLED,
   IORING_SETUP_REGISTERED_FD_ONLY,
@@ -437,6 +438,7 @@ export class RingBase {
     if (this.#state !== "open") return { leaked: 0 };
     this.#state = "closing";
     let leaked = 0;
+    const { flags, cqEntries } = this.#setup.params;
     if (this.#enabled) {
       try {
         leaked = quiesce({
@@ -444,6 +446,7 @@ export class RingBase {
           cq: this.#cq,
           wait: this.#wait,
           poller: this.#poller,
+          most: (flags & IORING_SETUP_CQE_MIXED) !== 0 ? Math.max(cqEntries - 2, 1) : cqEntries,
           deadline,
           register: (opcode, arg, nrArgs) => this.tryRegister(opcode, arg, nrArgs),
           enter: (toSubmit, count, flags, arg, argSize) =>
