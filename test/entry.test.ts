@@ -31,6 +31,7 @@ describe("an entry", () => {
     setPersonality: (sqe) => sqe.setPersonality(0),
     setBufferGroup: (sqe) => sqe.setBufferGroup(0),
     setBufferIndex: (sqe) => sqe.setBufferIndex(0),
+    setOptlen: (sqe) => sqe.setOptlen(0),
     toBytes: (sqe) => sqe.toBytes(),
   };
   for (const [name, use] of Object.entries(uses)) {

@@ -235,6 +235,7 @@ export function decorate(world: World, sqe: Sqe, fd: boolean): void {
     () => sqe.setBufferIndex(value(() => random.below(4))),
     () => sqe.setPersonality(value(() => random.below(4))),
     () => sqe.setIoprio(value(() => 1 << random.below(16))),
+    () => sqe.setOptlen(value(() => random.below(5000))),
     () => sqe.toBytes(),
     () => sqe.setData64(value(() => random.u32())),
   ];

@@ -1,11 +1,5 @@
-import {
-  IORING_SETUP_NO_SQARRAY,
-  IORING_SETUP_SQE128,
-  IORING_SETUP_SQPOLL,
-  IOSQE_CQE_SKIP_SUCCESS,
-  io_uring_sqe,
-} from "../abi/index.ts";
-import { refusedCombination } from "./combination.ts";
+import { IORING_SETUP_NO_SQARRAY, IORING_SETUP_SQE128, IORING_SETUP_SQPOLL } from "../abi/index.ts";
+import { refusedCombination, skipsSuccess } from "./combination.ts";
 import type { EntryOwner } from "./entry.ts";
 import type { HeldViews } from "./held.ts";
 import type { RingMemory, RingParams } from "./setup.ts";
@@ -45,6 +39,8 @@ export class SubmissionQueue implements EntryOwner {
     readonly dropped: number;
   };
   #slots: Sqe[] = [];
+  /** The entries' words, and the same memory as doubles. */
+  #sqes: Int32Array;
   #doubles: Float64Array;
   /** log2 of an entry's size in words. */
   readonly #shift: number = 0;
@@ -65,6 +61,7 @@ export class SubmissionQueue implements EntryOwner {
       memory.sqes.byteOffset,
       (params.sqEntries << shift) >> 1,
     );
+    this.#sqes = memory.sqes;
     this.#doubles = doubles;
     this.#shift = shift;
     this.size = 1 << shift;
@@ -104,14 +101,14 @@ export class SubmissionQueue implements EntryOwner {
   #check(): void {
     let skipped = this.skipped;
     for (let at = this.published; at !== this.tail; at = (at + 1) | 0) {
-      const bytes = (this.#slots[at & this.mask] as Sqe).toBytes();
-      const refused = refusedCombination(bytes, skipped);
+      const first = this.#sqes[(at & this.mask) << this.#shift] as number;
+      const refused = refusedCombination(first, skipped);
       if (refused !== undefined) {
         throw new TypeError(
           `no kernel takes entry ${(at - this.published) | 0} of those to be submitted: ${refused}`,
         );
       }
-      skipped ||= ((bytes[io_uring_sqe.flags] as number) & IOSQE_CQE_SKIP_SUCCESS) !== 0;
+      skipped ||= skipsSuccess(first);
     }
     this.skipped = skipped;
     this.#doubted = false;
@@ -179,6 +176,7 @@ export class SubmissionQueue implements EntryOwner {
     this.published = this.tail;
     this.#limit = this.tail;
     this.#slots = [];
+    this.#sqes = new Int32Array(0);
     this.#doubles = new Float64Array(0);
     this.#words = new Int32Array(256);
   }
