@@ -69,8 +69,8 @@ async function runMutants(runtime, files, folder) {
   for (const file of silent) console.log(`no test ran: ${file}`);
   const tests = first.flatMap((outcomes, i) => outcomes.map((test) => ({ ...test, file: files[i] })));
   const broken = tests.filter(({ verdict }) => verdict !== "passed");
-  for (const { file, name } of broken)
-    console.log(`left out, as it fails without a mutant: ${file}: ${name}`);
+  if (broken.length > 0) console.log("\nleft out, as they fail without a mutant:");
+  print(broken);
 
   const sound = tests.filter(({ verdict }) => verdict === "passed");
   const mutants = [...new Set(sound.flatMap(({ touched }) => [...touched]))].sort();
