@@ -36,9 +36,9 @@ function isFilled(memory: Pinned, value: number): boolean {
 
 /** Waits for what another thread does, a little at a time. */
 async function until(what: string, condition: () => boolean): Promise<void> {
-  const end = performance.now() + 5000;
+  const end = performance.now() + 20_000;
   while (!condition()) {
-    assert.ok(performance.now() < end, `not seen within 5 s: ${what}`);
+    assert.ok(performance.now() < end, `not seen within 20 s: ${what}`);
     await sleep(2);
   }
 }
@@ -228,9 +228,9 @@ conformance(
   (bench) => {
     const { ring, view } = watchedRing(bench, { sqThreadIdle: 100 });
     const asleep = () => (view.sqFlags & IORING_SQ_NEED_WAKEUP) !== 0;
-    // A busy machine may run the thread late, so it may be late a few times; it must not be early even once.
+    // A busy machine may run the thread late, so it may be late many times; it must not be early even once.
     const all: number[] = [];
-    while (all.length < 8) {
+    for (const start = performance.now(); performance.now() - start < 15_000; ) {
       const time = elapsed(() => {
         entry(ring).prepNop();
         ring.submit();
@@ -301,9 +301,9 @@ conformance(
     await until("the poller", () => newPollers(before).length === 1);
     const [poller] = newPollers(before) as [number];
     const workers = () => threads(new RegExp(`^iou-wrk-${poller}$`));
-    await until("a worker of the poller's", () => workers().length === 1);
-    const [worker] = workers() as [number];
-    assert.deepEqual({ worker: affinity(worker), poller: affinity(poller) }, { worker: [0], poller: [1] });
+    await until("a worker of the poller's", () => workers().length > 0);
+    assert.deepEqual(affinity(poller), [1]);
+    for (const worker of workers()) assert.deepEqual(affinity(worker), [0]);
     write(ends.write, "x");
     assert.deepEqual(brief(bench.collect(ring, 1)), [[1, 1, 0]]);
   },
