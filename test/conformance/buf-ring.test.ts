@@ -8,6 +8,7 @@ import {
   Msghdr,
   type Pinned,
   Ring,
+  type Sqe,
   UringError,
 } from "uring";
 import {
@@ -93,6 +94,31 @@ function pump(ring: Ring, done: () => boolean, each: (...completion: Brief) => v
   }
 }
 
+/** The operations under way on a ring: each has a name of its own, so that what comes after its end is noticed. */
+class Running {
+  static readonly #LABELS = 16;
+  readonly #names = new Set<number>();
+  #last = 0;
+
+  get count(): number {
+    return this.#names.size;
+  }
+
+  /** Names an operation; `label`, up to 15, comes back with its completions. */
+  start(sqe: Sqe, label = 0): Sqe {
+    const name = ++this.#last * Running.#LABELS + label;
+    this.#names.add(name);
+    return sqe.setData64(name);
+  }
+
+  /** Makes sure that a completion is of an operation that is to have one; its label. */
+  take(name: number, flags: number): number {
+    assert.ok(this.#names.has(name), `a completion of ${name}, which is not under way`);
+    if ((flags & MORE) === 0) this.#names.delete(name);
+    return name % Running.#LABELS;
+  }
+}
+
 // ------------------------------------------------------------------------------------------------ liburing/buf-ring-mshot
 
 const MESSAGE = 128;
@@ -154,12 +180,13 @@ for (const { what, buffers, counts, late } of [
       const received = counts.map(() => 0);
       const unarmed = new Set(counts.keys());
       const kept: number[] = [];
+      const running = new Running();
       let ended = 0;
       let empty = 0;
       const arm = () => {
         for (const stream of unarmed) {
           const [, server] = pairs[stream] as [number, number];
-          entry(ring).prepRecvMultishot(server, 0, 0, 0).setBufferGroup(pool.group).setData64(stream);
+          running.start(entry(ring).prepRecvMultishot(server, 0, 0, 0).setBufferGroup(pool.group), stream);
         }
         unarmed.clear();
       };
@@ -174,7 +201,8 @@ for (const { what, buffers, counts, late } of [
       pump(
         ring,
         () => ended === counts.length,
-        (stream, res, flags) => {
+        (name, res, flags) => {
+          const stream = running.take(name, flags);
           const start = received[stream] as number;
           const expected = data[stream]?.bytes as Uint8Array;
           if (res > 0) {
@@ -344,13 +372,15 @@ for (const { kind, flags: setup, rings } of [
       const data = alloc(total);
       for (let i = 0; i < total; i++) data.bytes[i] = i;
       const pool = ring.setupBufRing({ group: 2, entries: 4, bufferSize: 1024 });
-      const arm = (name: number) =>
-        entry(ring)
-          .prepRecvMultishot(server, 0, 0, 0)
-          .setIoprio(IORING_RECV_MULTISHOT | IORING_RECVSEND_BUNDLE)
-          .setBufferGroup(2)
-          .setData64(name);
-      for (let name = 0; name < 4; name++) arm(name);
+      const running = new Running();
+      const arm = () =>
+        running.start(
+          entry(ring)
+            .prepRecvMultishot(server, 0, 0, 0)
+            .setIoprio(IORING_RECV_MULTISHOT | IORING_RECVSEND_BUNDLE)
+            .setBufferGroup(2),
+        );
+      for (let i = 0; i < 4; i++) arm();
       ring.submit();
       const sender = new Ring({ entries: 1 });
       bench.defer(() => assert.deepEqual(sender.close(), { leaked: 0 }));
@@ -361,6 +391,7 @@ for (const { kind, flags: setup, rings } of [
         ring,
         () => received === total,
         (name, res, flags) => {
+          running.take(name, flags);
           if (res > 0) {
             const first = flags >>> IORING_CQE_BUFFER_SHIFT;
             assert.equal(flags & ~(MORE | NONEMPTY), picked(first));
@@ -373,7 +404,7 @@ for (const { kind, flags: setup, rings } of [
           } else {
             assert.deepEqual([res, flags & ~NONEMPTY], [-ENOBUFS, 0]);
           }
-          if ((flags & MORE) === 0) arm(name);
+          if ((flags & MORE) === 0) arm();
         },
       );
       assert.deepEqual(brief(bench.collect(sender, 1)), [[9, total, 0]]);
@@ -521,14 +552,17 @@ function exchange(
   const filling = prepare(network, client, way);
 
   const sentFrom = provide(bench, sender, way.buffers, data, SENT);
+  const sending = new Running();
   const send = () => {
     if (way.sendBundle) {
-      entry(sender).prepSendBundle(client, 0, 0).setBufferGroup(SENT);
+      sending.start(entry(sender).prepSendBundle(client, 0, 0).setBufferGroup(SENT));
       return;
     }
     for (let i = 0; i < way.messages; i++) {
       const link = i < way.messages - 1 ? IOSQE_IO_LINK : 0;
-      entry(sender).prepSend(client, 0, MESSAGE, MSG_WAITALL).setBufferGroup(SENT).addFlags(link);
+      sending.start(
+        entry(sender).prepSend(client, 0, MESSAGE, MSG_WAITALL).setBufferGroup(SENT).addFlags(link),
+      );
     }
   };
   send();
@@ -547,20 +581,24 @@ function exchange(
     : provide(bench, receiver, way.buffers, alloc(128 * MESSAGE), RECEIVED);
   // Without a length the first receive of a bundle has one buffer, and a datagram is cut to that.
   const most = way.protocol === "UDP" && way.receiveBundle ? total : 0;
+  const receiving = new Running();
   const receive = () =>
-    entry(receiver)
-      .prepRecv(server, 0, most, 0)
-      .setIoprio(
-        (way.receiveBundle ? IORING_RECVSEND_BUNDLE : 0) | (way.multishot ? IORING_RECV_MULTISHOT : 0),
-      )
-      .setBufferGroup(RECEIVED);
+    receiving.start(
+      entry(receiver)
+        .prepRecv(server, 0, most, 0)
+        .setIoprio(
+          (way.receiveBundle ? IORING_RECVSEND_BUNDLE : 0) | (way.multishot ? IORING_RECV_MULTISHOT : 0),
+        )
+        .setBufferGroup(RECEIVED),
+    );
   receive();
 
   let [sent, received, next] = [0, 0, 0];
   pump(
     receiver,
     () => sent === total && received === total,
-    (_, res, flags) => {
+    (name, res, flags) => {
+      receiving.take(name, flags);
       assert.ok(res > 0, `receive: ${res}`);
       const { bytes, ids } = take(flags, res);
       assert.equal(Buffer.compare(bytes, data.bytes.subarray(received, received + res)), 0);
@@ -583,7 +621,8 @@ function exchange(
     () => {
       sender.submit();
       sender.getEvents();
-      sender.drain((_, res, flags) => {
+      sender.drain((name, res, flags) => {
+        sending.take(name, flags);
         assert.ok(res > 0, `send: ${res}`);
         assert.equal(flags & ~MORE & 0xffff, BUFFER);
         assert.ok(way.sendBundle || res === MESSAGE);
@@ -594,6 +633,8 @@ function exchange(
       });
     },
   );
+  // One that goes on has said so with each completion. In incremental buffers any may have been the last.
+  if (!way.incremental) assert.equal(receiving.count, way.multishot ? 1 : 0);
   network.close(client);
   network.close(server);
 }
@@ -750,17 +791,21 @@ conformance(
 
 /** A multishot receive of bundles until it ends: completions with data, whose bytes and buffers are in order, and the end. */
 function receiveMany(ring: Ring, pool: BufferRing, server: number) {
-  entry(ring)
-    .prepRecvMultishot(server, 0, 0, 0)
-    .setIoprio(IORING_RECV_MULTISHOT | IORING_RECVSEND_BUNDLE)
-    .setBufferGroup(pool.group);
+  const running = new Running();
+  running.start(
+    entry(ring)
+      .prepRecvMultishot(server, 0, 0, 0)
+      .setIoprio(IORING_RECV_MULTISHOT | IORING_RECVSEND_BUNDLE)
+      .setBufferGroup(pool.group),
+  );
   const received: Uint8Array[] = [];
   let end: [res: number, flags: number] | undefined;
   let completions = 0;
   pump(
     ring,
     () => end !== undefined,
-    (_, res, flags) => {
+    (name, res, flags) => {
+      running.take(name, flags);
       if ((flags & MORE) === 0) end = [res, flags & ~NONEMPTY];
       if (res <= 0) return;
       assert.equal(flags & ~(MORE | NONEMPTY), picked(received.length));
