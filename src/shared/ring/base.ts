@@ -6,7 +6,6 @@ import {
   IORING_ENTER_SQ_WAKEUP,
   IORING_REGISTER_ENABLE_RINGS,
   IORING_REGISTER_USE_REGISTERED_RING,
-  IORING_SETUP_CQE_MIXED,
   IORING_SETUP_IOPOLL,
   IORING_SETUP_R_DISABLED,
   IORING_SETUP_REGISTERED_FD_ONLY,
@@ -223,7 +222,7 @@ export class RingBase {
   /**
    * As `submit`, and waits until completions are there.
    *
-   * @param count how many completions to wait for
+   * @param count how many completions to wait for, at most what the queue holds; in one of mixed sizes two fewer
    * @param options `timeout` and `minWait` in milliseconds, `absolute`, `sigmask`
    * @returns how many entries the kernel took; where it took none, `-ETIME` when the time was up, `-EINTR` after a signal,
    * `-EAGAIN` or `-EBUSY`
@@ -284,8 +283,10 @@ export class RingBase {
   }
 
   private enter(toSubmit: number, count: number, flags: number, arg: number, argSize: number): number {
-    this.#cq.publish();
-    const result = this.#shim.enter(this.#enterFd, toSubmit, count, flags | this.#enterFlags, arg, argSize);
+    const cq = this.#cq;
+    cq.publish();
+    const wait = Math.min(count, cq.most);
+    const result = this.#shim.enter(this.#enterFd, toSubmit, wait, flags | this.#enterFlags, arg, argSize);
     if (result >= 0) return result;
     if (result === -ETIME || result === -EINTR || result === -EAGAIN || result === -EBUSY) return result;
     if (this.#state !== "open") throw this.#closedError();
@@ -438,7 +439,6 @@ export class RingBase {
     if (this.#state !== "open") return { leaked: 0 };
     this.#state = "closing";
     let leaked = 0;
-    const { flags, cqEntries } = this.#setup.params;
     if (this.#enabled) {
       try {
         leaked = quiesce({
@@ -446,7 +446,6 @@ export class RingBase {
           cq: this.#cq,
           wait: this.#wait,
           poller: this.#poller,
-          most: (flags & IORING_SETUP_CQE_MIXED) !== 0 ? Math.max(cqEntries - 2, 1) : cqEntries,
           deadline,
           register: (opcode, arg, nrArgs) => this.tryRegister(opcode, arg, nrArgs),
           enter: (toSubmit, count, flags, arg, argSize) =>

@@ -41,11 +41,6 @@ export interface QuiescingRing {
   readonly cq: CompletionQueue;
   readonly wait: WaitArgument;
   readonly poller: boolean;
-  /**
-   * How many completions one call may wait for. In a queue of mixed sizes these must fit with two slots left over: where a
-   * large one waits for two and there are fewer, Linux 6.18 waits for more without sleeping, and no signal ends it.
-   */
-  readonly most: number;
   /** Milliseconds to wait at most. */
   readonly deadline: number;
   enter(toSubmit: number, count: number, flags: number, arg: number, argSize: number): number;
@@ -88,7 +83,7 @@ export function quiesce(ring: QuiescingRing): number {
     }
     ended = cq.finished;
     const left = end - performance.now();
-    const count = sq.skipped ? 1 : Math.min(Math.max(running, 1), ring.most);
+    const count = sq.skipped ? 1 : Math.min(Math.max(running, 1), cq.most);
     submit(ring, count, Math.max(Math.min(left, retry), 0));
 
     const slots = cq.each((cqe) => {

@@ -53,6 +53,11 @@ export class CompletionQueue {
   /** Flags of completions that are not one slot: none but in rings with mixed sizes. */
   readonly #odd: number = 0;
   readonly #cursor = new Cqe();
+  /**
+   * How many completions one call may wait for. In a queue of mixed sizes these must fit with two slots left over: where a
+   * large one waits for two and there are fewer, Linux 6.18 waits for more without sleeping, and no signal ends it.
+   */
+  readonly most: number = 0;
 
   constructor(params: RingParams, memory: RingMemory) {
     this.#words = memory.rings;
@@ -62,7 +67,9 @@ export class CompletionQueue {
     this.#shift = this.#ring32 ? 3 : 2;
     const first = params.cqOff.cqes;
     this.#cqes = memory.rings.subarray(first, first + (params.cqEntries << this.#shift));
-    this.#odd = (params.flags & IORING_SETUP_CQE_MIXED) !== 0 ? F_32 | F_SKIP : 0;
+    const mixed = (params.flags & IORING_SETUP_CQE_MIXED) !== 0;
+    this.#odd = mixed ? F_32 | F_SKIP : 0;
+    this.most = mixed ? Math.max(params.cqEntries - 2, 1) : params.cqEntries;
   }
 
   /** How many slots hold completions that have not been read. */
