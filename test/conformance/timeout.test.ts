@@ -514,15 +514,14 @@ conformance(
     entry(ring).prepTimeout(encodeTimespec(100), 0, IORING_TIMEOUT_MULTISHOT).setData64(1);
     assert.deepEqual(brief(bench.complete(ring, 1)), [[1, -ETIME, MORE]]);
     entry(ring).prepTimeoutUpdate(encodeTimespec(300), 1, 0).setData64(2);
+    const start = performance.now();
     // One more of the first period may come before the update.
     let [first] = brief(bench.complete(ring, 1));
     if (first?.[0] === 1) [first] = brief(bench.collect(ring, 1));
     assert.deepEqual(first, [2, 0, 0]);
-    for (let i = 0; i < 2; i++) {
-      const { time, found } = timed(bench, ring, 1);
-      assert.deepEqual(found, [[1, -ETIME, MORE]]);
-      assert.ok(time >= 250, `${time} ms`);
-    }
+    for (let i = 0; i < 2; i++) assert.deepEqual(brief(bench.collect(ring, 1)), [[1, -ETIME, MORE]]);
+    const time = performance.now() - start;
+    assert.ok(time >= 590, `${time} ms for two periods`);
   },
   { rings: waits },
 );
