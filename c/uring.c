@@ -2,8 +2,8 @@
  * The uring shim: the few things JavaScript can not do itself.
  *
  * It takes and returns plain numbers (addresses are doubles, exact to 2^53; a Linux user address has 47 bits, 56 with
- * LA57), reports errors as -errno, and keeps no state but the list of uring_keep(). System calls other than io_uring's own are made here directly,
- * so that the library needs no libc at run time and one file serves glibc and musl.
+ * LA57), reports errors as -errno, and keeps no state but the list of uring_keep(). System calls other than io_uring's
+ * own are made here directly, so that the library needs no libc at run time and one file serves glibc and musl.
  */
 #define _GNU_SOURCE
 #include <stddef.h>
@@ -159,7 +159,7 @@ EXPORT int32_t uring_discard(double address, double length)
 	return (int32_t)call6(__NR_madvise, (long)address, (long)length, MADV_DONTNEED, 0, 0, 0);
 }
 
-/* Memory of uring_keep(): this in a page of its own, and the memory itself after it. */
+/* Memory of uring_keep(): this in pages of its own, and the memory itself after it, aligned to 64 KiB as alloc() says. */
 struct kept {
 	struct kept *next;
 	long length;
@@ -194,17 +194,19 @@ EXPORT double uring_keep(double length)
 			return (double)(uintptr_t)memory;
 	}
 
-	long mapped = call6(__NR_mmap, 0, KEPT_HEADER + size, PROT_READ | PROT_WRITE,
+	/* One header more than needed leaves room for the memory to begin at a multiple of its size. */
+	long mapped = call6(__NR_mmap, 0, 2 * KEPT_HEADER + size, PROT_READ | PROT_WRITE,
 			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (mapped < 0)
 		return (double)mapped;
-	struct kept *fresh = (struct kept *)mapped;
+	const long memory = (mapped + 2 * KEPT_HEADER - 1) & -(long)KEPT_HEADER;
+	struct kept *fresh = (struct kept *)(memory - KEPT_HEADER);
 	fresh->length = size;
 	fresh->owner = self;
 	fresh->next = __atomic_load_n(&kept_first, __ATOMIC_RELAXED);
 	while (!__atomic_compare_exchange_n(&kept_first, &fresh->next, fresh, 0, __ATOMIC_RELEASE, __ATOMIC_RELAXED))
 		;
-	return (double)(mapped + KEPT_HEADER);
+	return (double)memory;
 }
 
 EXPORT int32_t uring_close(int32_t fd);
