@@ -5,7 +5,7 @@ import { describe, it } from "node:test";
 import { alloc, Msghdr, Ring, type Sqe } from "uring";
 import * as abi from "uring/abi";
 import { entry, exercise, reap } from "./support/ring.ts";
-import { withShim } from "./support/runtime.ts";
+import { onEnter, withShim } from "./support/runtime.ts";
 
 const EINVAL = 22;
 const SKIP = abi.IOSQE_CQE_SKIP_SUCCESS;
@@ -15,12 +15,7 @@ const DRAIN = abi.IOSQE_IO_DRAIN;
 function refused(message: RegExp, ...fills: ((sqe: Sqe) => Sqe)[]): { ring: Ring; entries: Sqe[] } {
   let asked = 0;
   const ring = withShim(
-    (real) => ({
-      enter(...args) {
-        asked++;
-        return real.enter(...args);
-      },
-    }),
+    onEnter(() => asked++),
     () => new Ring({ entries: 8 }),
   );
   const entries = fills.map((fill) => fill(entry(ring)));

@@ -25,7 +25,15 @@ import {
   run,
   Scratch,
 } from "./support/ring.ts";
-import { kernelTakes, release, type Shim, setupFlags, without, withShim } from "./support/runtime.ts";
+import {
+  kernelTakes,
+  onEnter,
+  release,
+  type Shim,
+  setupFlags,
+  without,
+  withShim,
+} from "./support/runtime.ts";
 
 const EPERM = 1;
 const ENOENT = 2;
@@ -513,12 +521,7 @@ describe("a poller thread", () => {
   it("takes entries without a system call while it is awake", () => {
     let calls = 0;
     using ring = withShim(
-      (real) => ({
-        enter(...args) {
-          calls++;
-          return real.enter(...args);
-        },
-      }),
+      onEnter(() => calls++),
       () => new Ring({ entries: 8, flags: abi.IORING_SETUP_SQPOLL, sqThreadIdle: 10_000 }),
     );
     // It starts with a short sleep.

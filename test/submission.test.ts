@@ -5,7 +5,7 @@ import { alloc, Ring } from "uring";
 import * as abi from "uring/abi";
 import { pipe } from "./support/harness.ts";
 import { drained, entry, exercise, nops, range, reap, submitAll } from "./support/ring.ts";
-import { withShim } from "./support/runtime.ts";
+import { onEnter, withShim } from "./support/runtime.ts";
 
 const EINTR = 4;
 const EAGAIN = 11;
@@ -83,12 +83,7 @@ describe("the submission queue", () => {
   it("submits nothing when there is nothing, and makes no system call for it", () => {
     let calls = 0;
     using ring = withShim(
-      (real) => ({
-        enter(...args) {
-          calls++;
-          return real.enter(...args);
-        },
-      }),
+      onEnter(() => calls++),
       () => new Ring({ entries: 4 }),
     );
     for (let i = 0; i < 10; i++) assert.equal(ring.submit(), 0);
@@ -105,12 +100,7 @@ describe("the submission queue", () => {
   it("submits a batch in one system call", () => {
     let calls = 0;
     using ring = withShim(
-      (real) => ({
-        enter(...args) {
-          calls++;
-          return real.enter(...args);
-        },
-      }),
+      onEnter(() => calls++),
       () => new Ring({ entries: 128 }),
     );
     nops(ring, 128);

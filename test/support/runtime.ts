@@ -41,6 +41,16 @@ export function without(flags: number): (real: Shim) => Partial<Shim> {
   });
 }
 
+/** Overrides that tell of every enter, and pass it on. */
+export function onEnter(tell: () => void): (real: Shim) => Partial<Shim> {
+  return (real) => ({
+    enter(...args) {
+      tell();
+      return real.enter(...args);
+    },
+  });
+}
+
 /** An override that makes the kernel call itself by another release. */
 export function release(name: string): Pick<Shim, "kernelRelease"> {
   return {
