@@ -5,19 +5,20 @@ import { existsSync, readFileSync } from "node:fs";
 const entities = { lt: "<", gt: ">", amp: "&", quot: '"', apos: "'" };
 
 /**
- * The full names ("suite > test") of the tests that passed, failed and were skipped, and the files they are in; all
- * empty without a report.
+ * The full names ("suite > test") of the tests that passed, failed and were skipped, the files they are in, and why each
+ * that failed did, in a few lines; all empty without a report.
  */
 export function readJunit(file) {
-  const counts = { passed: [], failed: [], skipped: [], files: new Set() };
+  const counts = { passed: [], failed: [], skipped: [], files: new Set(), reasons: new Map() };
   const cases = existsSync(file) ? [...parseCases(readFileSync(file, "utf8"))] : [];
   const groups = new Set(
     cases.flatMap(({ path }) => path.slice(0, -1).map((_, at) => join(path.slice(0, at + 1)))),
   );
-  for (const { path, outcome, source } of cases) {
+  for (const { path, outcome, source, reason } of cases) {
     counts.files.add(source);
     // Deno reports a suite, and a test that has subtests, as a test beside its parts.
     if (!groups.has(join(path))) counts[outcome].push(join(path));
+    if (outcome === "failed") counts.reasons.set(join(path), reason);
   }
   return counts;
 }
@@ -37,13 +38,25 @@ function* parseCases(text) {
       : /<skipped\b/.test(body)
         ? "skipped"
         : "passed";
-    yield { path, outcome, source };
+    yield { path, outcome, source, reason: firstLines(body) };
   }
+}
+
+/** What a failed test's report says, without the places in the code. Deno has the message in the body, Bun in `message`. */
+function firstLines(body) {
+  const [, attributes = "", text = ""] = body.match(/<(?:failure|error)\b((?:[^>"]|"[^"]*")*)>([^<]*)/) ?? [];
+  const lines = `${unescape(attributes.match(/\smessage="([^"]*)"/)?.[1] ?? "")}\n${unescape(text)}`.split("\n");
+  const said = lines.map((line) => line.trim()).filter((line) => line !== "" && !line.startsWith("at "));
+  return [...new Set(said)].slice(0, 12).join("\n");
 }
 
 function attribute(attributes, name) {
   const value = attributes.match(new RegExp(`\\s${name}="([^"]*)"`))?.[1] ?? "";
-  return value.replace(/&(?:#(\d+)|(\w+));/g, (_, code, entity) => {
+  return unescape(value);
+}
+
+function unescape(text) {
+  return text.replace(/&(?:#(\d+)|(\w+));/g, (_, code, entity) => {
     return code === undefined ? entities[entity] : String.fromCodePoint(Number(code));
   });
 }

@@ -24,8 +24,12 @@ main((args) => {
     const results = runtimes.map((runtime) => runSuite(runtime, runs, reports));
     for (const result of results) refuseSkips(result);
     console.log("");
-    for (const { title, failed } of results) {
-      for (const name of failed) console.log(`${title}: failed: ${name}`);
+    for (const { title, failed, reasons } of results) {
+      for (const name of failed) {
+        console.log(`${title}: failed: ${name}`);
+        // Here once more: of a long log only the end may be at hand.
+        console.log((reasons.get(name) ?? "").replace(/^(?=.)/gm, "    "));
+      }
     }
     for (const { title, ...counts } of results) console.log(`${title}: ${summary([counts])}`);
     console.log(summary(results));
@@ -43,7 +47,8 @@ function runSuite(runtime, runs, reports) {
     runFiles(runtime, files, join(reports, `${runtime.name}-${i}.xml`), { timeout: longestRun }),
   );
   const all = (key) => counts.flatMap((count) => count[key]);
-  return { title: runtime.title, passed: all("passed"), failed: all("failed"), skipped: all("skipped") };
+  const reasons = new Map(counts.flatMap((count) => [...count.reasons]));
+  return { title: runtime.title, passed: all("passed"), failed: all("failed"), skipped: all("skipped"), reasons };
 }
 
 /** As root on a current kernel everything can run: there a skip that is not on a list is a failure. */

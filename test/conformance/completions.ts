@@ -18,7 +18,12 @@ export function sorted(completions: readonly Completion[]): Brief[] {
 
 /** The next free entry, where there must be one. */
 export function entry(ring: Ring): Sqe {
-  const sqe = ring.getSqe();
+  let sqe = ring.getSqe();
+  if (sqe === null) {
+    // A poller thread gives places back after all it has read is done: completions of those entries are there before.
+    ring.sqringWait();
+    sqe = ring.getSqe();
+  }
   assert.ok(sqe, "the submission queue is full");
   return sqe;
 }
