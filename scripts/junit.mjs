@@ -45,17 +45,19 @@ function* parseCases(text) {
 /** What a failed test's report says, without the places in the code. Deno has the message in the body, Bun in `message`. */
 function firstLines(body) {
   const [, attributes = "", text = ""] = body.match(/<(?:failure|error)\b((?:[^>"]|"[^"]*")*)>([^<]*)/) ?? [];
-  const lines = `${unescape(attributes.match(/\smessage="([^"]*)"/)?.[1] ?? "")}\n${unescape(text)}`.split("\n");
+  const lines = `${unescaped(attributes.match(/\smessage="([^"]*)"/)?.[1] ?? "")}\n${unescaped(text)}`.split(
+    "\n",
+  );
   const said = lines.map((line) => line.trim()).filter((line) => line !== "" && !line.startsWith("at "));
   return [...new Set(said)].slice(0, 12).join("\n");
 }
 
 function attribute(attributes, name) {
   const value = attributes.match(new RegExp(`\\s${name}="([^"]*)"`))?.[1] ?? "";
-  return unescape(value);
+  return unescaped(value);
 }
 
-function unescape(text) {
+function unescaped(text) {
   return text.replace(/&(?:#(\d+)|(\w+));/g, (_, code, entity) => {
     return code === undefined ? entities[entity] : String.fromCodePoint(Number(code));
   });

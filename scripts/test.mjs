@@ -48,7 +48,13 @@ function runSuite(runtime, runs, reports) {
   );
   const all = (key) => counts.flatMap((count) => count[key]);
   const reasons = new Map(counts.flatMap((count) => [...count.reasons]));
-  return { title: runtime.title, passed: all("passed"), failed: all("failed"), skipped: all("skipped"), reasons };
+  return {
+    title: runtime.title,
+    passed: all("passed"),
+    failed: all("failed"),
+    skipped: all("skipped"),
+    reasons,
+  };
 }
 
 /** As root on a current kernel everything can run: there a skip that is not on a list is a failure. */
