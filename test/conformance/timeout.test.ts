@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { constants, release } from "node:os";
-import { alloc, encodeTimespec, type Pinned, type Ring } from "uring";
+import { alloc, encodeTimespec, type Pinned, type Ring, type Sqe } from "uring";
 import {
   IORING_CQE_F_MORE,
   IORING_FEAT_MIN_TIMEOUT,
@@ -17,10 +17,10 @@ import { type Pipe, pipe } from "../support/harness.ts";
 import { withShim } from "../support/runtime.ts";
 import { syscall, syscallBeforeExec, type Task, writesFromThread } from "../support/system.ts";
 import { type Brief, brief, entry, sorted, submitAll, submitted } from "./completions.ts";
-import { CLOCK_BOOTTIME, CLOCK_MONOTONIC, clock, elapsed, takes } from "./durations.ts";
-import { allRings, type Bench, conformance, type RingType } from "./support.ts";
+import { CLOCK_BOOTTIME, CLOCK_MONOTONIC, clock, elapsed, sleep, takes } from "./durations.ts";
+import { allRings, type Bench, conformance, PATIENCE_MS, type RingType } from "./support.ts";
 
-const { ECANCELED, EINVAL, ENOENT, ETIME } = constants.errno;
+const { EALREADY, ECANCELED, EINVAL, ENOENT, ETIME } = constants.errno;
 const MORE = IORING_CQE_F_MORE;
 
 /** The kinds of ring that wait in ways of their own. */
@@ -54,7 +54,7 @@ conformance(
         const cqe = ring.waitCqe({ timeout: 5000 });
         assert.deepEqual([cqe?.userData, cqe?.res], [1, 0]);
       });
-      assert.ok(time < 1000, `waited ${time} ms`);
+      assert.ok(time < 5000, `waited ${time} ms`);
       ring.cqAdvance(1);
       entry(ring).prepTimeout(encodeTimespec(1000), 0, 0).setData64(89);
       assert.deepEqual(timed(bench, ring, 1).found, [[89, -ETIME, 0]]);
@@ -91,7 +91,7 @@ class Events {
     this.ring.submit();
     submitted(this.ring);
     // The poller thread takes the entries before it completes them.
-    const end = performance.now() + 1000;
+    const end = performance.now() + PATIENCE_MS;
     while (this.ring.cqReady < count && performance.now() < end) this.ring.getEvents();
     assert.equal(this.ring.cqReady, count);
   }
@@ -446,6 +446,27 @@ conformance(
   { rings: allRings },
 );
 
+/**
+ * Removes or updates a multishot timeout, which is 1 and on a busy machine may fire meanwhile: then it is not to be
+ * found, and the next try comes after that. What it completes with before the answer.
+ */
+function change(bench: Bench, ring: Ring, fill: (sqe: Sqe) => Sqe): Brief[] {
+  const fired: Brief[] = [];
+  const take = () => {
+    const [completion] = brief([bench.next(ring)]) as [Brief];
+    if (completion[0] === 1) fired.push(completion);
+    return completion;
+  };
+  for (;;) {
+    fill(entry(ring)).setData64(2);
+    let [userData, res] = take();
+    while (userData !== 2) [userData, res] = take();
+    if (res === 0) return fired;
+    assert.ok(res === -ENOENT || res === -EALREADY, `answer: ${res}`);
+    assert.deepEqual(take(), [1, -ETIME, MORE]);
+  }
+}
+
 conformance(
   "liburing/timeout",
   "a multishot timeout fires each period until it is removed",
@@ -454,15 +475,13 @@ conformance(
     entry(ring).prepTimeout(encodeTimespec(200), 0, IORING_TIMEOUT_MULTISHOT).setData64(1);
     const start = performance.now();
     for (let i = 1; i <= 3; i++) {
-      assert.deepEqual(brief(bench.complete(ring, 1)), [[1, -ETIME, MORE]]);
+      assert.deepEqual(brief([bench.next(ring)]), [[1, -ETIME, MORE]]);
       assert.ok(performance.now() - start >= 200 * i - 1, `period ${i}`);
     }
-    entry(ring).prepTimeoutRemove(1, 0).setData64(2);
-    const last = sorted(bench.complete(ring, 2));
-    assert.deepEqual(last, [
-      [1, -ECANCELED, 0],
-      [2, 0, 0],
-    ]);
+    const late = change(bench, ring, (sqe) => sqe.prepTimeoutRemove(1, 0));
+    while ((late.at(-1) ?? [1, 0, MORE])[2] === MORE) late.push(...brief([bench.next(ring)]));
+    assert.deepEqual(late.pop(), [1, -ECANCELED, 0]);
+    for (const completion of late) assert.deepEqual(completion, [1, -ETIME, MORE]);
   },
   { rings: waits },
 );
@@ -490,9 +509,9 @@ conformance(
     const ring = bench.ring({ entries: 4, cqEntries: 16 });
     entry(ring).prepTimeout(encodeTimespec(10), 0, IORING_TIMEOUT_MULTISHOT).setData64(1);
     submitAll(ring, 1);
-    const end = performance.now() + 1000;
-    while (performance.now() < end) {
-      await new Promise((resolve) => setTimeout(resolve, 20));
+    const end = performance.now() + PATIENCE_MS;
+    while (!ring.cqHasOverflow && performance.now() < end) {
+      await sleep(20);
       // Some kinds of ring post only when they are entered.
       ring.getEvents();
     }
@@ -512,14 +531,15 @@ conformance(
   (bench) => {
     const ring = bench.ring();
     entry(ring).prepTimeout(encodeTimespec(100), 0, IORING_TIMEOUT_MULTISHOT).setData64(1);
-    assert.deepEqual(brief(bench.complete(ring, 1)), [[1, -ETIME, MORE]]);
-    entry(ring).prepTimeoutUpdate(encodeTimespec(300), 1, 0).setData64(2);
-    const start = performance.now();
-    // One more of the first period may come before the update.
-    let [first] = brief(bench.complete(ring, 1));
-    if (first?.[0] === 1) [first] = brief(bench.collect(ring, 1));
-    assert.deepEqual(first, [2, 0, 0]);
-    for (let i = 0; i < 2; i++) assert.deepEqual(brief(bench.collect(ring, 1)), [[1, -ETIME, MORE]]);
+    assert.deepEqual(brief([bench.next(ring)]), [[1, -ETIME, MORE]]);
+    let start = 0;
+    const late = change(bench, ring, (sqe) => {
+      start = performance.now();
+      return sqe.prepTimeoutUpdate(encodeTimespec(300), 1, 0);
+    });
+    // Of the first period.
+    for (const completion of late) assert.deepEqual(completion, [1, -ETIME, MORE]);
+    for (let i = 0; i < 2; i++) assert.deepEqual(brief([bench.next(ring)]), [[1, -ETIME, MORE]]);
     const time = performance.now() - start;
     assert.ok(time >= 590, `${time} ms for two periods`);
   },
@@ -685,9 +705,9 @@ conformance(
     const ring = bench.ring();
     const start = performance.now();
     entry(ring).prepTimeout(encodeTimespec(1000), 2, IORING_TIMEOUT_MULTISHOT).setData64(1);
-    assert.deepEqual(brief(bench.complete(ring, 1)), [[1, -ETIME, MORE]]);
+    assert.deepEqual(brief([bench.next(ring)]), [[1, -ETIME, MORE]]);
     assert.ok(performance.now() - start >= 999);
-    assert.deepEqual(brief(bench.collect(ring, 1)), [[1, -ETIME, 0]]);
+    assert.deepEqual(brief([bench.next(ring)]), [[1, -ETIME, 0]]);
     assert.ok(performance.now() - start >= 1999);
     bench.quiet(ring);
   },
