@@ -12,7 +12,17 @@ import {
 } from "uring";
 import * as abi from "uring/abi";
 import { pipe } from "./support/harness.ts";
-import { bytes, type Completion, entry, reap, ringMappings, run, Scratch, text } from "./support/ring.ts";
+import {
+  bytes,
+  type Completion,
+  entry,
+  LONG,
+  reap,
+  ringMappings,
+  run,
+  Scratch,
+  text,
+} from "./support/ring.ts";
 import { withShim } from "./support/runtime.ts";
 import { mustCall } from "./support/system.ts";
 
@@ -555,7 +565,7 @@ describe("bundles", bundles, () => {
       let received = 0;
       let several = 0;
       while (received < total) {
-        ring.submitAndWait(1, { timeout: 5000 });
+        ring.submitAndWait(1, { timeout: LONG });
         const count = ring.drain((userData, res, cqeFlags) => {
           if (userData === 2) {
             sent += res;

@@ -3,7 +3,7 @@ import { describe, it } from "node:test";
 import { alloc, type Pinned, Ring } from "uring";
 import * as abi from "uring/abi";
 import { pipe } from "./support/harness.ts";
-import { entry, reap, run, text } from "./support/ring.ts";
+import { entry, LONG, reap, run, text } from "./support/ring.ts";
 
 const ENXIO = 6;
 const EFAULT = 14;
@@ -169,7 +169,7 @@ describe("tags of buffers", () => {
     using ring = new Ring({ entries: 4 });
     ring.registerBuffersTags([memory(8)], [0xfedc_ba98_7654_3210n]);
     ring.unregisterBuffers();
-    assert.equal(ring.waitCqe({ timeout: 1000 })?.userData64, 0xfedc_ba98_7654_3210n);
+    assert.equal(ring.waitCqe({ timeout: LONG })?.userData64, 0xfedc_ba98_7654_3210n);
     ring.cqAdvance(1);
   });
 

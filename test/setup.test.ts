@@ -17,6 +17,7 @@ import {
   entry,
   exercise,
   exerciseNops,
+  LONG,
   nop,
   openFds,
   reap,
@@ -180,7 +181,7 @@ describe("rings that do real work", () => {
         const ring = new Ring({ memory: "huge" });
         exerciseNops(ring);
         assert.deepEqual(ring.close(), { leaked: 0 });
-        const end = performance.now() + 10_000;
+        const end = performance.now() + LONG;
         while (freeHugePages() !== free && performance.now() < end);
       }
       assert.equal(freeHugePages(), free);
@@ -493,7 +494,7 @@ describe("combinations that no kernel takes", () => {
 describe("a poller thread", () => {
   /** The thread's id, once it runs: before, the kernel names its creator. */
   const threadOf = (ring: Ring): string => {
-    const end = performance.now() + 10_000;
+    const end = performance.now() + LONG;
     while (performance.now() < end) {
       const info = readFileSync(`/proc/self/fdinfo/${ring.fd}`, "utf8");
       // Without a number where the kernel is just at work on the ring.
@@ -507,7 +508,7 @@ describe("a poller thread", () => {
   const waitForSleep = (thread: string) => {
     const stat = `/proc/self/task/${thread}/stat`;
     const sleeps = () => /\) S/.test(readFileSync(stat, "utf8"));
-    const end = performance.now() + 10_000;
+    const end = performance.now() + LONG;
     while (!sleeps() && performance.now() < end);
     assert.ok(sleeps(), "the poller thread does not go to sleep");
   };
@@ -546,7 +547,7 @@ describe("a poller thread", () => {
       entry(ring).prepNop().setData64(i);
       // The poller may have taken it at once, and the one before not have been told of as taken.
       assert.ok([0, 1, 2].includes(ring.submit()));
-      const end = performance.now() + 10_000;
+      const end = performance.now() + LONG;
       let got = -1;
       while (got < 0 && performance.now() < end) {
         ring.drain((userData) => {
@@ -575,7 +576,7 @@ describe("a poller thread", () => {
     for (let i = 0; i < 20; i++) {
       waitForSleep(thread);
       entry(ring).prepNop().setData64(i);
-      assert.equal(ring.submitAndWait(1, { timeout: 10_000 }), 1);
+      assert.equal(ring.submitAndWait(1, { timeout: LONG }), 1);
       assert.equal(ring.peekCqe()?.userData, i);
       ring.cqAdvance(1);
     }

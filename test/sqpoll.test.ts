@@ -169,7 +169,7 @@ class TestPoller {
           this.wakes++;
           native.harness_poller_wake();
         }
-        const result = count > 0 ? native.harness_poller_wait(2000) : 0;
+        const result = count > 0 ? native.harness_poller_wait(LONG) : 0;
         return toSubmit > 0 ? toSubmit : result;
       },
       close: (fd) => {
@@ -269,7 +269,7 @@ describe("a poller thread that falls asleep again and again", () => {
         for (let spins = 1000; spins > 0 && seen < sent; spins--) ring.drain(take);
         while (seen < sent) {
           // Wakes nobody.
-          assert.notEqual(ring.waitCqe({ timeout: 2000 }), null, `lost: ${sent - seen} of ${sent}`);
+          assert.notEqual(ring.waitCqe({ timeout: LONG }), null, `lost: ${sent - seen} of ${sent}`);
           ring.drain(take);
         }
         for (let spins = random.below(8); spins > 0; spins--) void ring.cqReady;

@@ -43,6 +43,7 @@ import { shim } from "../support/runtime.ts";
 import { type Brief, brief, entry, submitted } from "./completions.ts";
 import { randomFile } from "./content.ts";
 import { textOf, write } from "./descriptors.ts";
+import { PATIENCE_MS } from "./durations.ts";
 import { outcome } from "./outcome.ts";
 import { counting, Network } from "./sockets.ts";
 import { allRings, type Bench, conformance } from "./support.ts";
@@ -85,7 +86,7 @@ const bundles = { rings: allRings, skip: lackingBundles() };
 
 /** Submits and takes completions, one after the other, until nothing more is to come; after each batch something else. */
 function pump(ring: Ring, done: () => boolean, each: (...completion: Brief) => void, then = () => {}): void {
-  const end = performance.now() + 10_000;
+  const end = performance.now() + PATIENCE_MS;
   while (!done()) {
     assert.ok(performance.now() < end, "completions are missing");
     ring.submitAndWait(1, { timeout: 100 });

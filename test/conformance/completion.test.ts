@@ -4,6 +4,7 @@ import { IORING_CQE_F_32, IORING_FEAT_NO_IOWAIT, IORING_NOP_CQE32 } from "uring/
 import { blockedOnIo, pipe } from "../support/harness.ts";
 import { nop } from "../support/ring.ts";
 import { type Brief, brief, entry, submitAll } from "./completions.ts";
+import { PATIENCE_MS } from "./durations.ts";
 import { allRings, conformance } from "./support.ts";
 
 /** A no-op that completes with a large completion, which carries two numbers. */
@@ -198,7 +199,7 @@ conformance(
       // Only a wait with operations in flight is one for I/O.
       entry(ring).prepRead(ends.read, byte, 1, -1).setData64(1);
       submitAll(ring, 1);
-      const count = blockedOnIo(ends.write, () => ring.submitAndWait(1, { timeout: 5000 }));
+      const count = blockedOnIo(ends.write, () => ring.submitAndWait(1, { timeout: PATIENCE_MS }));
       assert.deepEqual(brief(bench.collect(ring, 1)), [[1, 1, 0]]);
       return count;
     };
@@ -256,7 +257,7 @@ conformance(
     assert.equal(ring.cqReady, 0);
     entry(ring).prepNop().setData64(0x43);
     submitAll(ring, 1);
-    const end = performance.now() + 1000;
+    const end = performance.now() + PATIENCE_MS;
     while (ring.cqReady === 0 && performance.now() < end);
     assert.equal(ring.cqReady, 1);
     assert.deepEqual(drained(ring), [[0x43, 0, 0]]);

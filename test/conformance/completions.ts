@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { Ring, type Sqe } from "uring";
 import { IORING_CQE_F_MORE, IORING_SETUP_SQPOLL } from "uring/abi";
+import { PATIENCE_MS } from "./durations.ts";
 import { type Bench, type Completion, ringTypes } from "./support.ts";
 
 /** A completion in short: `[userData, res, flags]`. */
@@ -30,7 +31,7 @@ export function entry(ring: Ring): Sqe {
 
 /** Waits until the poller thread, if the ring has one, has taken every entry. */
 export function submitted(ring: Ring): void {
-  const end = performance.now() + 5000;
+  const end = performance.now() + PATIENCE_MS;
   while (ring.sqReady > 0 && performance.now() < end) ring.submit();
   assert.equal(ring.sqReady, 0);
 }
@@ -42,7 +43,7 @@ export function submitted(ring: Ring): void {
  */
 export function submitAll(ring: Ring, count: number, wait = 0): void {
   assert.equal(ring.sqReady, count);
-  const result = wait === 0 ? ring.submit() : ring.submitAndWait(wait, { timeout: 5000 });
+  const result = wait === 0 ? ring.submit() : ring.submitAndWait(wait, { timeout: PATIENCE_MS });
   if ((ring.params.flags & IORING_SETUP_SQPOLL) === 0) assert.equal(result, count);
   // A poller thread may have taken some before they were counted.
   else assert.ok(result >= 0 && result <= count, `submit: ${result}`);
@@ -57,7 +58,7 @@ export function submitAll(ring: Ring, count: number, wait = 0): void {
  */
 export function untilEnded(ring: Ring, operations: number, peer?: Ring): Brief[] {
   const found: Brief[] = [];
-  const end = performance.now() + 20_000;
+  const end = performance.now() + PATIENCE_MS;
   for (let ended = 0; ended < operations; ) {
     assert.ok(
       performance.now() < end,

@@ -2,6 +2,12 @@ import assert from "node:assert/strict";
 import { alloc, decodeTimespec } from "uring";
 import { mustCall } from "../support/system.ts";
 
+/** How long a test waits for what must come: not even on a busy machine does anything take so long that is not broken. */
+export const PATIENCE_MS = 20_000;
+
+/** What happens at once takes less, on a busy machine too; it would take much longer if it waited for anything. */
+export const SOON_MS = 5000;
+
 export const CLOCK_MONOTONIC = 1;
 export const CLOCK_BOOTTIME = 7;
 

@@ -14,6 +14,7 @@ import {
 import { child, mustCall, syscall, syscallInThread } from "../support/system.ts";
 import { brief, entry, sorted } from "./completions.ts";
 import { int32s } from "./descriptors.ts";
+import { PATIENCE_MS } from "./durations.ts";
 import { allRings, type Bench, conformance } from "./support.ts";
 
 const { EALREADY, ECANCELED, ECHILD, EFAULT, ENOENT } = constants.errno;
@@ -217,7 +218,7 @@ conformance(
     ring.submit();
     bench.quiet(ring, 100);
     assert.equal(syscall("futex", word.address, FUTEX_WAKE, 1), 1);
-    const cqe = ring.waitCqe({ timeout: 5000 });
+    const cqe = ring.waitCqe({ timeout: PATIENCE_MS });
     assert.deepEqual([cqe?.userData64, cqe?.res, cqe?.flags], [userData, 0, 0]);
     ring.cqAdvance(1);
   },
@@ -251,7 +252,7 @@ conformance(
     const ring = bench.ring();
     const word = futex();
     const thread = syscallInThread("futex", word.address, FUTEX_WAIT, VALUE);
-    const end = performance.now() + 5000;
+    const end = performance.now() + PATIENCE_MS;
     let woken = 0;
     // Nobody says when the thread sleeps.
     while (woken === 0 && performance.now() < end) {

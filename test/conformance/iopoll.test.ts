@@ -17,6 +17,7 @@ import { kernelTakes, withShim } from "../support/runtime.ts";
 import { mustCall } from "../support/system.ts";
 import { type Brief, brief, entry, sorted, submitAll } from "./completions.ts";
 import { open } from "./descriptors.ts";
+import { PATIENCE_MS } from "./durations.ts";
 import { allRings, type Bench, conformance } from "./support.ts";
 
 const { EOPNOTSUPP } = constants.errno;
@@ -164,7 +165,7 @@ conformance(
     for (const found of [() => ring.peekCqe() !== null, () => ring.submit() === 0 && ring.cqReady > 0]) {
       entry(ring).prepRead(fd, alloc(BLOCK), BLOCK, 0).setData64(7);
       assert.equal(ring.submit(), 1);
-      const end = performance.now() + 5000;
+      const end = performance.now() + PATIENCE_MS;
       while (!found()) assert.ok(performance.now() < end, "nothing showed up");
       assert.deepEqual(brief(bench.collect(ring, 1)), [[7, result, 0]]);
     }
@@ -196,7 +197,7 @@ conformance(
       }
       submitAll(ring, TRANSFERS);
     }
-    ring.submitAndWait(256, { timeout: 5000 });
+    ring.submitAndWait(256, { timeout: PATIENCE_MS });
     assert.deepEqual(
       sorted(bench.collect(ring, 256)),
       Array.from({ length: 256 }, (_, i): Brief => [i, expected, 0]),

@@ -22,6 +22,7 @@ import { type Pipe, pipe } from "../support/harness.ts";
 import { Random } from "../support/random.ts";
 import { shim, withShim } from "../support/runtime.ts";
 import { brief, entry, skippingRing, sorted, submitAll, submitted } from "./completions.ts";
+import { PATIENCE_MS } from "./durations.ts";
 import { counting, Network } from "./sockets.ts";
 import { allRings, type Bench, type Completion, conformance } from "./support.ts";
 
@@ -408,7 +409,7 @@ function drainAtRandom(bench: Bench, seed: number): void {
 
   /** When each operation completed for good. */
   const ends = new Map<number, number>();
-  const limit = performance.now() + 5000;
+  const limit = performance.now() + PATIENCE_MS;
   for (let count = 0; ends.size < COUNT + left.length; ) {
     ring.drain((userData, _res, flags) => {
       count++;

@@ -38,6 +38,7 @@ import { Random } from "../support/random.ts";
 import { mustCall, writesFromThread } from "../support/system.ts";
 import { type Brief, brief, entry, skippingRing, sorted, submitted, untilEnded } from "./completions.ts";
 import { int32s, open, owned, socketpair, write } from "./descriptors.ts";
+import { PATIENCE_MS } from "./durations.ts";
 import { counting, Network } from "./sockets.ts";
 import { allRings, type Bench, conformance } from "./support.ts";
 
@@ -63,9 +64,9 @@ function bufferId(flags: number): number {
   return flags >>> IORING_CQE_BUFFER_SHIFT;
 }
 
-/** Submits, and takes completions until enough is known, for some seconds at most. */
+/** Submits, and takes completions until enough is known. */
 function takeUntil(ring: Ring, known: () => boolean, take: CompletionCallback): void {
-  const end = performance.now() + 10_000;
+  const end = performance.now() + PATIENCE_MS;
   while (!known()) {
     assert.ok(performance.now() < end, "completions are missing");
     ring.submitAndWait(1, { timeout: 100 });

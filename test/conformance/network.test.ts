@@ -56,7 +56,7 @@ import {
 } from "uring/abi";
 import { mustCall, syscall } from "../support/system.ts";
 import { type Brief, brief, entry, sorted, submitAll, submitted } from "./completions.ts";
-import { sleep } from "./durations.ts";
+import { PATIENCE_MS, sleep } from "./durations.ts";
 import { kernelFrom } from "./kernel.ts";
 import { runProgram } from "./program.ts";
 import { anyAddress, boundAddress, counting, int32, Network, nonBlocking, socketOption } from "./sockets.ts";
@@ -90,7 +90,7 @@ const inline: RingType[] = allRings.filter((type) => type !== "sqpoll");
 /** The result of the one operation there is, number 1; consumes exactly what is there. */
 function only(ring: Ring): number {
   const found: [number, number][] = [];
-  ring.submitAndWait(1, { timeout: 5000 });
+  ring.submitAndWait(1, { timeout: PATIENCE_MS });
   const slots = ring.forEachCqe(({ userData, res }) => found.push([userData, res]));
   ring.cqAdvance(slots);
   const [[userData, res]] = found as [[number, number]];
@@ -275,7 +275,7 @@ conformance(
     ring.getEvents();
     const servers = new Set<number>();
     let nops = 0;
-    const end = performance.now() + 5000;
+    const end = performance.now() + PATIENCE_MS;
     while (servers.size < 32 && performance.now() < end) {
       let ended = false;
       ring.submitAndWait(1, { timeout: 20 });
@@ -849,7 +849,7 @@ conformance(
     const target = alloc(2048);
     const sent = new Map<number, number>();
     let received = 0;
-    const end = performance.now() + 20_000;
+    const end = performance.now() + PATIENCE_MS;
     const total = () => [...sent.values()].reduce((sum, res) => sum + res, 0);
     while (sent.size < 256 || received < waiting + total()) {
       assert.ok(performance.now() < end, `${sent.size} messages sent, ${received} bytes received`);
@@ -1028,7 +1028,7 @@ for (let mix = 1; mix < 8; mix++) {
       ring.submit();
       const types: number[] = [];
       const big = ring.params.flags & IORING_SETUP_CQE_MIXED ? IORING_CQE_F_32 : 0;
-      const end = performance.now() + 5000;
+      const end = performance.now() + PATIENCE_MS;
       while (types.length < wanted.length && performance.now() < end) {
         ring.submitAndWait(1, { timeout: 100 });
         const slots = ring.forEachCqe((cqe) => {

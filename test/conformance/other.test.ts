@@ -7,6 +7,7 @@ import { Random } from "../support/random.ts";
 import { withShim } from "../support/runtime.ts";
 import { type Brief, brief, entry, submitted } from "./completions.ts";
 import { eventfd, open, signal } from "./descriptors.ts";
+import { PATIENCE_MS } from "./durations.ts";
 import { allRings, conformance } from "./support.ts";
 
 const { EAGAIN } = constants.errno;
@@ -105,7 +106,7 @@ conformance(
       submitted(ring);
       fdinfo(ring);
       const found: Brief[] = [];
-      const end = performance.now() + 5000;
+      const end = performance.now() + PATIENCE_MS;
       while (found.length < TRANSFERS) {
         assert.ok(performance.now() < end, `${what}: ${found}`);
         ring.submitAndWait(1, { timeout: 1000 });

@@ -19,6 +19,7 @@ import { nop } from "../support/ring.ts";
 import { withShim } from "../support/runtime.ts";
 import { type Brief, brief, entry, submitted } from "./completions.ts";
 import { open, textOf, write } from "./descriptors.ts";
+import { PATIENCE_MS, SOON_MS } from "./durations.ts";
 import { allRings, conformance } from "./support.ts";
 import { watchedRing } from "./watched-ring.ts";
 
@@ -141,7 +142,7 @@ conformance(
     write(ends.write, "x");
     const found = all(ring);
     const collectUntil = (last: (completion: Brief) => boolean, from: number) => {
-      const end = performance.now() + 5000;
+      const end = performance.now() + PATIENCE_MS;
       for (;;) {
         const completion = found.slice(from).find(last);
         if (completion !== undefined) return completion;
@@ -177,7 +178,7 @@ conformance(
   "tokio/sqpoll/test_sqpoll_cq_overflow",
   "what a poller could not post comes when the next submission notices, not when the poller falls asleep",
   (bench) => {
-    const IDLE = 1000;
+    const IDLE = SOON_MS;
     let noticed = 0;
     const ring = withShim(
       (real) => ({
@@ -205,7 +206,7 @@ conformance(
     ring.submit();
     submitted(ring);
     const seen = new Set<number>();
-    while (seen.size < 32 && performance.now() - start < 5000) {
+    while (seen.size < 32 && performance.now() - start < PATIENCE_MS) {
       ring.submit();
       ring.drain((userData, res, flags) => {
         assert.deepEqual([res, flags, seen.has(userData)], [1, 0, false]);

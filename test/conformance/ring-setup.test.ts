@@ -37,6 +37,7 @@ import { kernelTakes, withShim } from "../support/runtime.ts";
 import { mustCall, syscall } from "../support/system.ts";
 import { type Brief, brief, entry, submitAll } from "./completions.ts";
 import { open } from "./descriptors.ts";
+import { PATIENCE_MS } from "./durations.ts";
 import { outcome } from "./outcome.ts";
 import { runProgram, startProgram } from "./program.ts";
 import { allRings, conformance, type RingType, ringTypes } from "./support.ts";
@@ -93,7 +94,7 @@ function nopsInOrder(ring: Ring, count: number, batch: number): void {
         .prepNop()
         .setData64(done + i);
     ring.submit();
-    const end = performance.now() + 5000;
+    const end = performance.now() + PATIENCE_MS;
     for (const until = done + size; done < until; ) {
       ring.drain((userData, res, flags) => {
         if (userData !== done || res !== 0 || flags !== 0) {
@@ -261,7 +262,7 @@ conformance(
     const page = alloc(PAGE);
     assert.throws(() => ring.registerBuffers(Array(1048576).fill(page)), { code: "EINVAL", errno: EINVAL });
     // Without privileges, rings closed before may still have their part of what memory can be locked.
-    const end = performance.now() + 5000;
+    const end = performance.now() + PATIENCE_MS;
     let result = -ENOMEM;
     while (result === -ENOMEM && performance.now() < end) {
       result = outcome(() => ring.registerBuffers(Array(1024).fill(page)));

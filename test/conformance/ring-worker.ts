@@ -1,5 +1,6 @@
 import { parentPort, workerData } from "node:worker_threads";
 import { alloc, Direct, Ring } from "uring";
+import { PATIENCE_MS } from "./durations.ts";
 
 /** What a ring in a Worker is to be, and to do. */
 export interface RingTask {
@@ -23,9 +24,9 @@ parentPort?.postMessage(ring.fd);
 
 const completions: [number, number, number][] = [];
 const collect = (wanted: number) => {
-  const end = performance.now() + 5000;
+  const end = performance.now() + PATIENCE_MS;
   while (completions.length < wanted && performance.now() < end) {
-    ring.submitAndWait(wanted - completions.length, { timeout: 5000 });
+    ring.submitAndWait(wanted - completions.length, { timeout: PATIENCE_MS });
     ring.drain((...completion) => completions.push(completion));
   }
 };

@@ -12,6 +12,7 @@ import {
 } from "uring/abi";
 import { shim } from "../support/runtime.ts";
 import { mustCall } from "../support/system.ts";
+import { PATIENCE_MS } from "./durations.ts";
 import type { Bench } from "./support.ts";
 
 /** What is bound to an address, and the address. */
@@ -73,7 +74,7 @@ export class Network {
     assert.ok(sqe);
     fill(sqe);
     let result = Number.NaN;
-    assert.equal(this.#ring.submitAndWait(1, { timeout: 5000 }), 1);
+    assert.equal(this.#ring.submitAndWait(1, { timeout: PATIENCE_MS }), 1);
     this.#ring.drain((_, res) => {
       result = res;
     });

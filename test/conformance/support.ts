@@ -13,6 +13,7 @@ import {
   IORING_SETUP_SQPOLL,
 } from "uring/abi";
 import { patiently } from "../support/child.ts";
+import { PATIENCE_MS } from "./durations.ts";
 
 /** The kinds of ring that behaviours are shown on. What an operation does must not depend on the kind. */
 export const ringTypes: Record<RingType, RingOptions> = {
@@ -36,9 +37,6 @@ export interface Completion {
   res: number;
   flags: number;
 }
-
-/** How long a test waits for what must come: nothing takes so long unless it is broken, on a busy machine either. */
-export const PATIENCE_MS = 20_000;
 
 /** With URING_TEST_GC garbage is collected before completions are: what operations point to must survive it. */
 const collectGarbage = process.env.URING_TEST_GC === undefined ? () => {} : forcedCollection();

@@ -27,7 +27,7 @@ import { pipe } from "../support/harness.ts";
 import { syscall, syscallInThread, writesFromThread } from "../support/system.ts";
 import { brief, entry, skippingRing } from "./completions.ts";
 import { eventfd, open, read, signal, textMemory, textOf, write } from "./descriptors.ts";
-import { elapsed } from "./durations.ts";
+import { elapsed, PATIENCE_MS, SOON_MS } from "./durations.ts";
 import { runProgram } from "./program.ts";
 import { counting, Network } from "./sockets.ts";
 import { type Bench, conformance, type RingType } from "./support.ts";
@@ -184,7 +184,7 @@ conformance(
     network.send(client, counting(16), 16);
     assert.equal(ring.cqReady, 0);
     const time = elapsed(() => assert.deepEqual(ring.close(), { leaked: 0 }));
-    assert.ok(time < 1000, `${time} ms`);
+    assert.ok(time < SOON_MS, `${time} ms`);
   },
   deferred,
 );
@@ -333,10 +333,10 @@ conformance(
     entry(ring).prepClose(server).setFlags(IOSQE_CQE_SKIP_SUCCESS).setData64(6);
     let taken = 0;
     const time = elapsed(() => {
-      taken = ring.submitAndWait(1, { timeout: 5000 });
+      taken = ring.submitAndWait(1, { timeout: PATIENCE_MS });
     });
     assert.equal(taken, 5);
-    assert.ok(time < 5000, `${time} ms`);
+    assert.ok(time < SOON_MS, `${time} ms`);
     assert.deepEqual(brief(bench.collect(ring, 1)), [[2, 1, 0]]);
     bench.quiet(ring, 20);
     assert.deepEqual(brief(bench.collect(peer, 2)), [

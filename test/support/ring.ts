@@ -10,7 +10,7 @@ import { pipe } from "./harness.ts";
 export type Completion = [userData: number, res: number, flags: number];
 
 /** Long enough for any operation here on a busy machine; nothing waits so long unless it is broken. */
-export const LONG = 10_000;
+export const LONG = 20_000;
 
 /** The next free entry, where there must be one. */
 export function entry(ring: Ring): Sqe {
