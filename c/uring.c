@@ -15,6 +15,7 @@
 #include <linux/stat.h>
 #include <linux/time_types.h>
 #include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -29,7 +30,7 @@
 #define HIDDEN __attribute__((visibility("hidden")))
 
 /* Raised whenever an exported signature or the order of uring_describe() changes. */
-#define SHIM_VERSION 2
+#define SHIM_VERSION 3
 
 /* liburing.a is built with stack protection; without a libc its failure handler is ours to provide. */
 HIDDEN void __stack_chk_fail(void);
@@ -213,6 +214,20 @@ EXPORT int32_t uring_close(int32_t fd);
 EXPORT int32_t uring_close(int32_t fd)
 {
 	return (int32_t)call6(__NR_close, fd, 0, 0, 0, 0, 0);
+}
+
+/* An eventfd whose reads wait: a ring leaves those to be done later. The fd, or -errno. */
+EXPORT int32_t uring_eventfd(void);
+EXPORT int32_t uring_eventfd(void)
+{
+	return (int32_t)call6(__NR_eventfd2, 0, EFD_CLOEXEC, 0, 0, 0, 0);
+}
+
+/* Two connected sockets, as the runtimes' event loops want them: they do not wait. 0, or -errno. */
+EXPORT int32_t uring_socketpair(int32_t *fds);
+EXPORT int32_t uring_socketpair(int32_t *fds)
+{
+	return (int32_t)call6(__NR_socketpair, AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, (long)fds, 0, 0);
 }
 
 /* Copies text and its NUL as far as size allows; its whole length. */

@@ -26,6 +26,33 @@ export const runtime: Runtime = {
     const kept = this.mainThread || shared ? undefined : keptMemory(this.load(), pages);
     return kept ?? new WebAssembly.Memory({ initial: pages, maximum: pages, shared }).buffer;
   },
+
+  watch(fd, onReadable) {
+    let socket: Bun.Socket | undefined;
+    let closed = false;
+    const options = {
+      fd,
+      socket: {
+        // Called before connect returns: it is connected.
+        open(opened: Bun.Socket) {
+          socket = opened;
+        },
+        data() {
+          if (!closed) onReadable();
+        },
+      },
+    };
+    // The declarations know fds for listening alone.
+    void Bun.connect(options as unknown as Bun.UnixSocketOptions);
+    return {
+      ref: () => socket?.ref(),
+      unref: () => socket?.unref(),
+      close() {
+        closed = true;
+        socket?.terminate();
+      },
+    };
+  },
 };
 
 function open(path: string): Shim {
@@ -39,6 +66,8 @@ function open(path: string): Shim {
     uring_discard: signature("uring_discard"),
     uring_keep: signature("uring_keep"),
     uring_close: signature("uring_close"),
+    uring_eventfd: signature("uring_eventfd"),
+    uring_socketpair: signature("uring_socketpair"),
     uring_errno_name: signature("uring_errno_name"),
     uring_kernel_release: signature("uring_kernel_release"),
     uring_sysctl_disabled: signature("uring_sysctl_disabled"),
@@ -54,6 +83,8 @@ function open(path: string): Shim {
     discard: symbols.uring_discard,
     keep: symbols.uring_keep,
     close: symbols.uring_close,
+    eventfd: symbols.uring_eventfd,
+    socketpair: symbols.uring_socketpair,
     errnoName: symbols.uring_errno_name,
     kernelRelease: symbols.uring_kernel_release,
     sysctlDisabled: symbols.uring_sysctl_disabled,

@@ -1,3 +1,4 @@
+import { Socket } from "node:net";
 import { UringUnavailableError } from "../shared/errors.ts";
 import { type Runtime, type Shim, SYMBOLS } from "../shared/runtime.ts";
 import { keptMemory, loadShim, NotAllowedError } from "../shared/shim.ts";
@@ -25,6 +26,24 @@ export const runtime: Runtime = {
   allocate(pages, shared) {
     const kept = this.mainThread || shared ? undefined : keptMemory(this.load(), pages);
     return kept ?? new WebAssembly.Memory({ initial: pages, maximum: pages, shared }).buffer;
+  },
+
+  watch(fd, onReadable) {
+    let closed = false;
+    const callback = () => {
+      if (!closed) onReadable();
+      return true;
+    };
+    const socket = new Socket({ fd, readable: true, onread: { buffer: new Uint8Array(64), callback } });
+    socket.resume();
+    return {
+      ref: () => void socket.ref(),
+      unref: () => void socket.unref(),
+      close() {
+        closed = true;
+        socket.destroy();
+      },
+    };
   },
 };
 
@@ -61,6 +80,8 @@ function open(path: string): Shim {
     discard: symbols.uring_discard,
     keep: symbols.uring_keep,
     close: symbols.uring_close,
+    eventfd: symbols.uring_eventfd,
+    socketpair: symbols.uring_socketpair as Shim["socketpair"],
     errnoName: symbols.uring_errno_name as Shim["errnoName"],
     kernelRelease: symbols.uring_kernel_release as Shim["kernelRelease"],
     sysctlDisabled: symbols.uring_sysctl_disabled,

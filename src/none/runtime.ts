@@ -7,6 +7,7 @@ export const runtime: Runtime = {
   mainThread: true,
   load: refuse,
   allocate: refuse,
+  watch: refuse,
 };
 
 function refuse(): never {

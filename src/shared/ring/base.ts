@@ -185,6 +185,15 @@ export class RingBase {
     return (this.#open().#sq.flags() & IORING_SQ_CQ_OVERFLOW) !== 0;
   }
 
+  /**
+   * Whether a system call that waits for nothing, as `drain` and `getEvents` make, would bring completions out, or some are
+   * there to read. With `IORING_SETUP_DEFER_TASKRUN` this can be told with `IORING_SETUP_TASKRUN_FLAG` alone.
+   */
+  get pending(): boolean {
+    const sq = this.#open().#sq;
+    return this.#cq.ready() !== 0 || (sq.flags() & CQ_NEEDS_ENTER) !== 0;
+  }
+
   /** Operations submitted that have not had their last completion read, as far as completions can be counted. */
   get inFlight(): number {
     const sq = this.#open().#sq;
