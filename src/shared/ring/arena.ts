@@ -7,6 +7,16 @@ const LAST_CHUNK_PAGES = 65536;
 const SMALLEST = 6;
 const ENOMEM = 12;
 
+/** Every chunk of every arena, so that none is collected while the kernel may know it. */
+const chunks: { readonly address: number; readonly buffer: ArrayBuffer }[] = [];
+
+/** The memory of an arena that an address is in. */
+export function arenaChunk(address: number): (typeof chunks)[number] | undefined {
+  return chunks.find(
+    (chunk) => address >= chunk.address && address < chunk.address + chunk.buffer.byteLength,
+  );
+}
+
 /** A piece of an arena's memory, a power of two bytes long and aligned to its length up to 64 KiB. */
 export interface Block {
   /** Whether the memory is known to be all zero. */
@@ -31,8 +41,6 @@ export class Arena {
   #used = 0;
   #nextChunkPages = FIRST_CHUNK_PAGES;
   readonly #free: Block[][] = [];
-  /** Every chunk, so that none is collected while the kernel may know it. */
-  readonly #chunks: ArrayBuffer[] = [];
 
   /** A zeroed block of at least so many bytes. Throws `UringError` ENOMEM when the engine has no more memory. */
   take(bytes: number): Block {
@@ -80,7 +88,7 @@ export class Arena {
       const pages = Math.min(Math.max(this.#nextChunkPages, length / PAGE + 1), LAST_CHUNK_PAGES);
       this.#chunk = allocate(pages);
       this.#chunkAddress = runtime.load().address(new Uint8Array(this.#chunk));
-      this.#chunks.push(this.#chunk);
+      chunks.push({ address: this.#chunkAddress, buffer: this.#chunk });
       // Engines align to the machine's pages, which are smaller than these.
       this.#used = (PAGE - (this.#chunkAddress % PAGE)) % PAGE;
       this.#nextChunkPages = Math.min(2 * this.#nextChunkPages, LAST_CHUNK_PAGES);

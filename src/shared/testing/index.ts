@@ -4,4 +4,8 @@
  * @module
  */
 
+export { pattern } from "./behaviours.ts";
+export { SimulatedKernel, simulateKernel } from "./kernel.ts";
+export type { OperationState, Outcome, SimulatedOperation } from "./operation.ts";
 export { Random } from "./random.ts";
+export type { KernelOptions, Policy, TraceEvent, Violation } from "./world.ts";

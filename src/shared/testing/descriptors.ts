@@ -1,0 +1,126 @@
+const EBADF = 9;
+const EPIPE = 32;
+
+/** File descriptors that the simulated kernel gives away begin here, where no real one is. */
+export const FIRST_FD = 1_000_000_000;
+
+/** An open file, shared by all descriptors of it. */
+export class SimulatedFile {
+  /** What it is, or which operation made it. */
+  readonly what: string;
+  readonly kind: "eventfd" | "stream" | "ring" | "other";
+  /** How many descriptors there are of it. */
+  references = 0;
+  /** An eventfd's counter. */
+  counter = 0n;
+  /** What a stream holds to be read, and where what is written to it goes. */
+  readonly received: number[] = [];
+  peer: SimulatedFile | undefined;
+  /** Called once when something can be read, in the order of those that wait. */
+  readonly waiters: Set<() => void> = new Set();
+  /** Called when the last descriptor is gone. */
+  onClose: () => void = () => {};
+
+  constructor(what: string, kind: SimulatedFile["kind"] = "other") {
+    this.what = what;
+    this.kind = kind;
+  }
+
+  /** Whether reads wait for what the simulated kernel itself brings. */
+  get waits(): boolean {
+    return this.kind === "eventfd" || this.kind === "stream";
+  }
+
+  get readable(): boolean {
+    return this.counter > 0n || this.received.length > 0 || (this.kind === "stream" && !this.peer);
+  }
+
+  /** Takes what is there to be read, up to so many bytes. */
+  take(length: number): Uint8Array {
+    if (this.kind !== "eventfd") return Uint8Array.from(this.received.splice(0, length));
+    const bytes = new Uint8Array(8);
+    new DataView(bytes.buffer).setBigUint64(0, this.counter, true);
+    this.counter = 0n;
+    return bytes;
+  }
+
+  /** Writes bytes; how many, or `-errno`. */
+  put(bytes: Uint8Array): number {
+    if (this.kind === "eventfd") {
+      this.signal(new DataView(bytes.buffer, bytes.byteOffset).getBigUint64(0, true));
+      return 8;
+    }
+    if (this.peer === undefined) return -EPIPE;
+    this.peer.received.push(...bytes);
+    this.peer.wake();
+    return bytes.length;
+  }
+
+  /** Adds to an eventfd's counter. */
+  signal(count = 1n): void {
+    this.counter += count;
+    this.wake();
+  }
+
+  wake(): void {
+    for (const waiter of [...this.waiters]) {
+      this.waiters.delete(waiter);
+      waiter();
+    }
+  }
+
+  /** One descriptor less. */
+  release(): void {
+    if (--this.references > 0) return;
+    if (this.peer !== undefined) {
+      this.peer.peer = undefined;
+      this.peer.wake();
+    }
+    this.onClose();
+  }
+}
+
+/** The process's table of descriptors, as far as they are simulated. */
+export class Descriptors {
+  readonly #open = new Map<number, SimulatedFile>();
+  /** Stand for real files, of which nothing is known but the fd. */
+  readonly #foreign = new Map<number, SimulatedFile>();
+  #next = FIRST_FD;
+
+  /** Gives a file a descriptor. Numbers are not used twice, so that whoever keeps one for too long is found out. */
+  open(file: SimulatedFile): number {
+    file.references++;
+    this.#open.set(this.#next, file);
+    return this.#next++;
+  }
+
+  /** The file of a descriptor, real ones included. */
+  get(fd: number): SimulatedFile | undefined {
+    if (fd < 0 || fd >= FIRST_FD) return this.#open.get(fd);
+    let file = this.#foreign.get(fd);
+    if (file === undefined) {
+      file = new SimulatedFile("a real file");
+      this.#foreign.set(fd, file);
+    }
+    return file;
+  }
+
+  /** `close(2)` of a simulated descriptor. */
+  close(fd: number): number {
+    const file = this.#open.get(fd);
+    if (file === undefined) return -EBADF;
+    this.#open.delete(fd);
+    file.release();
+    return 0;
+  }
+
+  /** Whether a descriptor that was given away is closed. */
+  isClosed(fd: number): boolean {
+    return fd >= FIRST_FD && fd < this.#next && !this.#open.has(fd);
+  }
+
+  /** What is open, and what it is. */
+  list(): Map<number, string> {
+    return new Map([...this.#open].map(([fd, { what }]) => [fd, what]));
+  }
+}

@@ -1,0 +1,176 @@
+// What an operation does when it has come to its result: to memory, to files.
+
+import * as abi from "../abi/index.ts";
+import { isRead, isWrite, makesFile, pattern, peerAddress } from "./behaviours.ts";
+import { SimulatedFile } from "./descriptors.ts";
+import type { Outcome, SimulatedOperation } from "./operation.ts";
+import { closeSlot, install, updateSlots } from "./slots.ts";
+import type { World } from "./world.ts";
+
+const EBADF = 9;
+const EFAULT = 14;
+const ENOBUFS = 105;
+
+/** What is written to memory that an operation is about to let go. */
+const POISON = 0xdb;
+
+/** The largest offset that is one: -1 stands for none. */
+const MAX_OFFSET = 2 ** 53;
+
+/**
+ * Does it, as late as can be: what an operation may write to it does write just before it lets go, all of it.
+ *
+ * @returns what its completion says, `res` and `flags`
+ */
+export function takeEffect(world: World, operation: SimulatedOperation, outcome: Outcome): [number, number] {
+  const flags = outcome.flags ?? 0;
+  if (outcome.res < 0) {
+    scribble(world, operation, POISON);
+    return [outcome.res, flags];
+  }
+  if (isRead(operation)) {
+    if (operation.has(abi.IOSQE_BUFFER_SELECT)) return receive(world, operation, outcome);
+    scribble(world, operation, POISON);
+    write(world, operation, (outcome.data ?? dataOf(operation, outcome.res)).subarray(0, outcome.res));
+    if (operation.opcode === abi.IORING_OP_RECVMSG) endHeader(world, operation);
+    return [outcome.res, flags];
+  }
+  if (isWrite(operation)) return [send(world, operation, outcome.res), flags];
+  scribble(world, operation, 0);
+  if (outcome.data !== undefined) write(world, operation, outcome.data);
+  return [filesOf(world, operation, outcome.res), flags];
+}
+
+/** What operations on descriptors do; the result. */
+function filesOf(world: World, operation: SimulatedOperation, res: number): number {
+  const { ring, fileIndex, addr, off } = operation;
+  const { memory, descriptors } = world;
+  if (makesFile(operation)) {
+    // Nobody would be told of it.
+    if (ring.closed) return -EBADF;
+    if (operation.opcode === abi.IORING_OP_ACCEPT && off !== 0) {
+      write(world, operation, peerAddress(operation.id + operation.shots));
+      memory.view(off, 4)?.setUint32(0, peerAddress(0).length, true);
+    }
+    return install(world, ring, new SimulatedFile(operation.name), fileIndex);
+  }
+  switch (operation.opcode) {
+    case abi.IORING_OP_CLOSE:
+      if (fileIndex !== 0) return closeSlot(ring, fileIndex - 1);
+      if (descriptors.isClosed(operation.fd)) {
+        world.violated("closed-fd", `${operation} closes what is closed already`);
+      }
+      return world.close(operation.fd);
+    case abi.IORING_OP_FIXED_FD_INSTALL:
+      return operation.file === undefined ? -EBADF : descriptors.open(operation.file);
+    case abi.IORING_OP_FILES_UPDATE: {
+      const fds = memory.view(addr, 4 * operation.len);
+      return fds === undefined ? -EFAULT : updateSlots(world, ring, off, fds);
+    }
+    case abi.IORING_OP_PIPE: {
+      const fds = memory.view(addr, 8);
+      for (const at of [0, 4]) {
+        const fd = install(world, ring, new SimulatedFile(operation.name), fileIndex);
+        if (fd < 0) return fd;
+        fds?.setInt32(at, fd, true);
+      }
+      return 0;
+    }
+    default:
+      return res;
+  }
+}
+
+/** Reads into a buffer of the group that the operation names. */
+function receive(world: World, operation: SimulatedOperation, outcome: Outcome): [number, number] {
+  const { memory } = world;
+  const flags = outcome.flags ?? 0;
+  if (outcome.res === 0) return [0, flags];
+  const group = operation.ring.groups.get(operation.bufIndex);
+  if (group === undefined) return [-ENOBUFS, flags];
+  const entries = memory.view(group.ring.address, group.ring.length);
+  const tail = entries?.getUint16(abi.io_uring_buf_ring.tail, true) ?? 0;
+  if (entries === undefined || ((tail - group.head) & 0xffff) === 0) return [-ENOBUFS, flags];
+  const at = (group.head & (group.entries - 1)) * abi.io_uring_buf.sizeof;
+  const address = Number(entries.getBigUint64(at + abi.io_uring_buf.addr, true));
+  const length = entries.getUint32(at + abi.io_uring_buf.len, true);
+  const id = entries.getUint16(at + abi.io_uring_buf.bid, true);
+  const buffer = memory.bytes(address, length);
+  if (buffer === undefined) {
+    world.violated(
+      "unknown-memory",
+      `${operation} picked buffer ${id} of ${length} bytes at ${address}, which are none`,
+    );
+    return [-EFAULT, flags];
+  }
+  const head = messageHead(world, operation);
+  const payload = (outcome.data ?? dataOf(operation, Math.min(outcome.res, length))).subarray(
+    0,
+    Math.max(Math.min(outcome.res, length - head.length), 0),
+  );
+  if (head.length > 0) {
+    new DataView(head.buffer).setUint32(abi.io_uring_recvmsg_out.payloadlen, payload.length, true);
+  }
+  const res = Math.min(head.length + payload.length, length);
+  buffer.fill(POISON, 0, group.incremental ? res : length);
+  buffer.set(head.subarray(0, length));
+  if (head.length < length) buffer.set(payload, head.length);
+  const more = group.incremental && res < length;
+  if (more) {
+    entries.setBigUint64(at + abi.io_uring_buf.addr, BigInt(address + res), true);
+    entries.setUint32(at + abi.io_uring_buf.len, length - res, true);
+  } else group.head = (group.head + 1) & 0xffff;
+  const picked = abi.IORING_CQE_F_BUFFER | (more ? abi.IORING_CQE_F_BUF_MORE : 0);
+  return [res, flags | picked | (id << abi.IORING_CQE_BUFFER_SHIFT)];
+}
+
+/** What precedes the payload in a buffer of a multishot recvmsg: a head, and room for the name and the control data. */
+function messageHead(world: World, operation: SimulatedOperation): Uint8Array<ArrayBuffer> {
+  const message =
+    operation.opcode === abi.IORING_OP_RECVMSG && operation.multishot
+      ? world.memory.view(operation.addr, abi.msghdr.sizeof)
+      : undefined;
+  if (message === undefined) return new Uint8Array(0);
+  const name = message.getUint32(abi.msghdr.msg_namelen, true);
+  const control = Number(message.getBigUint64(abi.msghdr.msg_controllen, true));
+  return new Uint8Array(abi.io_uring_recvmsg_out.sizeof + name + control);
+}
+
+/** Hands over what is written to a simulated file; how much. */
+function send(world: World, { file, targets }: SimulatedOperation, res: number): number {
+  if (file?.waits !== true) return res;
+  const bytes = targets
+    .filter(({ data }) => data)
+    .flatMap(({ address, length }) => [...(world.memory.bytes(address, length) ?? [])]);
+  return file.put(Uint8Array.from(bytes.slice(0, res)));
+}
+
+/** What recvmsg writes to the message's head. */
+function endHeader(world: World, operation: SimulatedOperation): void {
+  const view = world.memory.view(operation.addr, abi.msghdr.sizeof);
+  view?.setUint32(abi.msghdr.msg_namelen, 0, true);
+  view?.setBigUint64(abi.msghdr.msg_controllen, 0n, true);
+  view?.setUint32(abi.msghdr.msg_flags, 0, true);
+}
+
+function dataOf({ off }: SimulatedOperation, length: number): Uint8Array {
+  return pattern(off < MAX_OFFSET ? off : 0, length);
+}
+
+/** Fills all memory that an operation's data may go to. */
+function scribble(world: World, { targets }: SimulatedOperation, value: number): void {
+  for (const { address, length, writes, data } of targets) {
+    if (writes && data === true && length > 0) world.memory.bytes(address, length)?.fill(value);
+  }
+}
+
+/** Writes data where the operation's data goes. */
+function write(world: World, { targets }: SimulatedOperation, data: Uint8Array): void {
+  let at = 0;
+  for (const { address, length, writes, data: isData } of targets) {
+    if (!writes || isData !== true || length === 0) continue;
+    const piece = data.subarray(at, at + length);
+    world.memory.bytes(address, piece.length)?.set(piece);
+    at += piece.length;
+  }
+}
