@@ -14,8 +14,16 @@ import {
 import { native } from "./support/harness.ts";
 import { Random } from "./support/random.ts";
 import { entry, LONG, Scratch } from "./support/ring.ts";
+import type { RingView } from "./support/ring-view.ts";
 import { kernelTakes, type Shim, withShim } from "./support/runtime.ts";
 import { mustCall } from "./support/system.ts";
+import { watchRings } from "./support/watched-rings.ts";
+
+const EACCES = 13;
+
+const needsOwned = {
+  skip: !kernelTakes(IORING_SETUP_NO_MMAP) && "this kernel takes no memory of ours for its queues",
+};
 
 /** How often each function of the native library was called, which is what the FFI is used for. */
 class Calls {
@@ -135,6 +143,18 @@ function pause(milliseconds: number): void {
   Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, milliseconds);
 }
 
+/** Sets up a ring that has no poller thread, while the library takes it for one that has. */
+function setupUnpolled(real: Shim, entries: number, params: number): number {
+  const words = new Uint32Array(real.view(params, io_uring_params.sizeof));
+  const flagsAt = io_uring_params.flags / 4;
+  const flags = words[flagsAt] as number;
+  // To the kernel the ring is one that nobody submits to.
+  words[flagsAt] = flags & ~IORING_SETUP_SQPOLL;
+  const fd = real.setup(entries, params);
+  words[flagsAt] = flags;
+  return fd;
+}
+
 /** A ring whose queues a thread of the tests' own polls, while the library takes it for the kernel's. */
 class TestPoller {
   readonly ring: Ring;
@@ -154,14 +174,8 @@ class TestPoller {
     let ringFd = -1;
     return {
       setup: (entries, params) => {
-        const words = new Uint32Array(real.view(params, io_uring_params.sizeof));
-        const flagsAt = io_uring_params.flags / 4;
-        const flags = words[flagsAt] as number;
-        // To the kernel the ring is one that nobody submits to.
-        words[flagsAt] = flags & ~IORING_SETUP_SQPOLL;
-        ringFd = real.setup(entries, params);
-        words[flagsAt] = flags;
-        if (ringFd >= 0) startPoller(new DataView(words.buffer), looks);
+        ringFd = setupUnpolled(real, entries, params);
+        if (ringFd >= 0) startPoller(new DataView(real.view(params, io_uring_params.sizeof)), looks);
         return ringFd;
       },
       enter: (_fd, toSubmit, count, flags) => {
@@ -204,6 +218,71 @@ function startPoller(params: DataView, looks: number): void {
   );
   assert.equal(started, 0);
 }
+
+/**
+ * A ring whose poller thread never comes to tell which entries it has taken: its completions are the test's.
+ *
+ * @param enters what the test does where the library calls the kernel
+ */
+function ringOfSlowPoller(enters: (view: RingView) => void = () => {}): { ring: Ring; view: RingView } {
+  let view: RingView | undefined;
+  const ring = withShim(
+    (real) => {
+      const rings = watchRings(real);
+      return {
+        ...rings.shim,
+        setup(entries, params) {
+          const fd = setupUnpolled(rings.shim, entries, params);
+          view = rings.ringOf(fd, false);
+          return fd;
+        },
+        enter(_fd, toSubmit) {
+          enters(view as RingView);
+          return toSubmit;
+        },
+      };
+    },
+    () => new Ring({ entries: 8, flags: IORING_SETUP_SQPOLL }),
+  );
+  assert.ok(view?.visible);
+  return { ring, view };
+}
+
+describe("a poller thread that is late to tell which entries it has taken", needsOwned, () => {
+  it("has those in flight that were submitted and are not completed", () => {
+    const { ring, view } = ringOfSlowPoller();
+    for (const userData of [1, 2, 3]) entry(ring).prepNop().setData64(userData);
+    assert.equal(ring.inFlight, 0);
+    ring.submit();
+    assert.equal(ring.inFlight, 3);
+    for (const [userData, left] of [
+      [2, 2],
+      [1, 1],
+      [3, 0],
+    ] as const) {
+      view.post(BigInt(userData), 0);
+      assert.equal(ring.peekCqe()?.userData, userData);
+      ring.cqAdvance(1);
+      assert.equal(ring.inFlight, left);
+    }
+    assert.deepEqual([view.sqHead, ring.sqReady], [0, 3]);
+    ring.close({ deadline: 0 });
+  });
+
+  it("is not taken to have ended an operation because closing's own have ended", () => {
+    let answered = 1;
+    // As a ring does whose restrictions forbid them.
+    const { ring, view } = ringOfSlowPoller((view) => {
+      for (; answered < view.sqTail; answered++)
+        view.post(view.entry(answered).getBigUint64(32, true), -EACCES);
+    });
+    entry(ring).prepNop().setData64(1);
+    ring.submit();
+    assert.equal(view.sqTail, 1);
+    assert.deepEqual(ring.close({ deadline: 0 }), { leaked: 1 });
+    assert.ok(answered > 2);
+  });
+});
 
 describe("a poller thread that falls asleep again and again", () => {
   it("loses no submission that comes about when it does", { timeout: 60_000 }, () => {
@@ -251,7 +330,7 @@ describe("a poller thread that falls asleep again and again", () => {
   for (const looks of [1000, 4000, 16_000]) {
     it(`loses no submission while it is woken 20,000 times, after ${looks} looks at most`, {
       timeout: 60_000,
-      skip: !kernelTakes(IORING_SETUP_NO_MMAP) && "this kernel takes no memory of ours for its queues",
+      ...needsOwned,
     }, () => {
       const WAKES = 20_000;
       const random = new Random(looks);

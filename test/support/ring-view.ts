@@ -84,6 +84,17 @@ export class RingView {
     return this.#word(cq_off + io_cqring_offsets.tail);
   }
 
+  /** Posts a completion in the kernel's stead. */
+  post(userData: bigint, res: number, flags = 0): void {
+    const tail = this.cqTail;
+    const completion = this.completion(tail);
+    completion.setBigUint64(0, userData, true);
+    completion.setInt32(8, res, true);
+    completion.setInt32(12, flags, true);
+    const place = this.#params.getUint32(cq_off + io_cqring_offsets.tail, true);
+    (this.#rings as DataView).setInt32(place, tail + 1, true);
+  }
+
   get cqFlags(): number {
     return this.#word(cq_off + io_cqring_offsets.flags);
   }

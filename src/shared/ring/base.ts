@@ -197,7 +197,7 @@ export class RingBase {
   /** Operations submitted that have not had their last completion read, as far as completions can be counted. */
   get inFlight(): number {
     const sq = this.#open().#sq;
-    return (sq.head() - this.#cq.finished) | 0;
+    return (sq.submitted() - this.#cq.finished) | 0;
   }
 
   /** Asks the kernel which operations it has. See io_uring_get_probe_ring(3). */

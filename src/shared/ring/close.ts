@@ -92,12 +92,12 @@ export function quiesce(ring: QuiescingRing): number {
       barrier = cqe.res === 0 ? "reached" : cqe.res === -ECANCELED ? "wanted" : "refused";
     });
     cq.advance(slots);
-    running = (sq.head() - cq.finished) | 0;
+    running = (sq.submitted() - cq.finished) | 0;
     if (barrier === "reached" || (barrier === "refused" && running <= 0)) return 0;
     // Who skipped completions can not be counted: when nothing more ends, what could be cancelled has been.
     const silent = barrier === "refused" && sq.skipped && cq.finished === ended;
     if (left > 0 && !silent) continue;
-    const waiting = barrier === "queued" && sq.ready() === 0 ? 1 : 0;
+    const waiting = barrier === "queued" && sq.submitted() === sq.tail ? 1 : 0;
     return Math.max(running - waiting, 1);
   }
 }

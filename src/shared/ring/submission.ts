@@ -139,6 +139,14 @@ export class SubmissionQueue implements EntryOwner {
     return this.#poller ? Atomics.load(this.#words, this.#at.head) : (this.#words[this.#at.head] as number);
   }
 
+  /**
+   * Sequence number of the first entry that nobody has submitted. What the poller thread was shown it takes for sure, and
+   * its completions come before the head tells so.
+   */
+  submitted(): number {
+    return this.#poller ? this.published : this.head();
+  }
+
   /** Takes back every entry that the kernel has not taken. What the poller may be reading stays. */
   rewind(): void {
     const used = this.tail;
