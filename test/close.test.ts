@@ -136,7 +136,7 @@ describe("close", () => {
       // It waits for the drain, which waits for all before it: it begins when those have been cancelled.
       start(ring, (sqe) => sqe.prepRead(ends.read, late, 64, -1));
       submitAll(ring);
-      assert.deepEqual(ring.close(), { leaked: 0 });
+      assert.deepEqual(ring.close({ deadline: LONG }), { leaked: 0 });
       assert.equal(ring.closed, true);
       mustCall("close", socket);
       assert.equal(ringFds(), before);
@@ -298,7 +298,7 @@ describe("close", () => {
     let calls = 0;
     ring.forEachCqe(() => {
       calls++;
-      assert.deepEqual(ring.close(), { leaked: 0 });
+      assert.deepEqual(ring.close({ deadline: LONG }), { leaked: 0 });
     });
     assert.equal(calls, 1);
   });
@@ -352,7 +352,7 @@ describe("close", () => {
     for (let i = 0; i < 50; i++) start(ring, (sqe) => sqe.prepNop().setData64(i * 2 ** 47));
     start(ring, (sqe) => sqe.prepRead(ends.read, new Uint8Array(8), 8, -1));
     submitAll(ring);
-    assert.deepEqual(ring.close(), { leaked: 0 });
+    assert.deepEqual(ring.close({ deadline: LONG }), { leaked: 0 });
     ends.close(ends.read);
     assert.ok(nobodyReads(ends.write));
   });

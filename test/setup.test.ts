@@ -143,7 +143,7 @@ describe("rings that do real work", () => {
         if (nops) exerciseNops(ring);
         else exercise(ring);
         assert.equal(ring.inFlight, 0);
-        assert.deepEqual(ring.close(), { leaked: 0 });
+        assert.deepEqual(ring.close({ deadline: LONG }), { leaked: 0 });
       });
     }
   }
@@ -286,7 +286,7 @@ describe("rings that do real work", () => {
     );
     exercise(first);
     exercise(second);
-    assert.deepEqual(first.close(), { leaked: 0 });
+    assert.deepEqual(first.close({ deadline: LONG }), { leaked: 0 });
     exercise(second);
   });
 

@@ -321,7 +321,7 @@ describe("a poller thread that falls asleep again and again", () => {
         assert.equal(ring.cqReady, 0);
       }
     }
-    for (const ring of rings) assert.deepEqual(ring.close(), { leaked: 0 });
+    for (const ring of rings) assert.deepEqual(ring.close({ deadline: LONG }), { leaked: 0 });
     assert.ok(wakes >= RINGS, `${wakes} wake-ups`);
   });
 
@@ -353,7 +353,7 @@ describe("a poller thread that falls asleep again and again", () => {
         }
         for (let spins = random.below(8); spins > 0; spins--) void ring.cqReady;
       }
-      assert.deepEqual(ring.close(), { leaked: 0 });
+      assert.deepEqual(ring.close({ deadline: LONG }), { leaked: 0 });
       assert.ok(poller.wakes >= WAKES, `woken ${poller.wakes} times`);
       // A wake-up may come while the thread is about to sleep, which it then does not.
       assert.ok(poller.sleeps > WAKES / 2, `slept ${poller.sleeps} times`);

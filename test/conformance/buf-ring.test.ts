@@ -137,7 +137,7 @@ class Senders {
   readonly #counts: readonly number[];
 
   constructor(bench: Bench, fds: readonly number[], data: readonly Pinned[], counts: readonly number[]) {
-    bench.defer(() => assert.deepEqual(this.#ring.close(), { leaked: 0 }));
+    bench.defer(() => assert.deepEqual(this.#ring.close({ deadline: PATIENCE_MS }), { leaked: 0 }));
     this.#counts = counts;
     for (const [stream, fd] of fds.entries()) {
       for (let i = 0; i < (counts[stream] as number); i++) {
@@ -384,7 +384,7 @@ for (const { kind, flags: setup, rings } of [
       for (let i = 0; i < 4; i++) arm();
       ring.submit();
       const sender = new Ring({ entries: 1 });
-      bench.defer(() => assert.deepEqual(sender.close(), { leaked: 0 }));
+      bench.defer(() => assert.deepEqual(sender.close({ deadline: PATIENCE_MS }), { leaked: 0 }));
       entry(sender).prepSend(client, data, total, MSG_WAITALL).setFlags(IOSQE_ASYNC).setData64(9);
       sender.submit();
       let received = 0;
@@ -649,7 +649,8 @@ function exchanges(bench: Bench, ways: readonly Omit<Exchange, "messages">[]): v
     for (const messages of [4, 32]) {
       const rings = { sender: bench.ring({ entries: 64 }), receiver: bench.ring({ entries: 64 }) };
       exchange(bench, network, rings, { ...way, messages });
-      for (const ring of Object.values(rings)) assert.deepEqual(ring.close(), { leaked: 0 });
+      for (const ring of Object.values(rings))
+        assert.deepEqual(ring.close({ deadline: PATIENCE_MS }), { leaked: 0 });
     }
   }
 }

@@ -16,6 +16,7 @@ import { withShim } from "../support/runtime.ts";
 import { syscallInChild } from "../support/system.ts";
 import { type Brief, brief, entry, sorted, submitAll } from "./completions.ts";
 import { eventfd, open, read, write } from "./descriptors.ts";
+import { PATIENCE_MS } from "./durations.ts";
 import { allRings, type Bench, conformance } from "./support.ts";
 
 const { EALREADY, EBADF, ECANCELED, EINTR, EINVAL, ENOENT, ETIME } = constants.errno;
@@ -298,7 +299,7 @@ conformance(
     entry(ring).prepReadv(ends.read, iovecs(), 1, 0).setFlags(IOSQE_ASYNC).setData64(2);
     submitAll(ring, 2);
     atRest(ring, 1);
-    assert.deepEqual(ring.close(), { leaked: 0 });
+    assert.deepEqual(ring.close({ deadline: PATIENCE_MS }), { leaked: 0 });
     ends.close(ends.write);
     assert.equal(read(ends.read), "");
   },

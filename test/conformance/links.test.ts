@@ -430,7 +430,7 @@ function drainAtRandom(bench: Bench, seed: number): void {
       assert.ok(one < other, `seed ${seed}: ${after} was drained and completed before ${before}`);
     }
   }
-  assert.deepEqual(writer.close(), { leaked: 0 });
+  assert.deepEqual(writer.close({ deadline: PATIENCE_MS }), { leaked: 0 });
   for (const ends of pipes) ends[Symbol.dispose]();
 }
 

@@ -15,6 +15,7 @@ import {
 import { pipe } from "../support/harness.ts";
 import { brief, entry, submitAll } from "./completions.ts";
 import { open, textOf, write } from "./descriptors.ts";
+import { PATIENCE_MS } from "./durations.ts";
 import { outcome } from "./outcome.ts";
 import type { RingResult, RingTask } from "./ring-worker.ts";
 import { allRings, type Bench, conformance } from "./support.ts";
@@ -33,7 +34,7 @@ const targets: Record<string, RingOptions> = {
 /** A ring that messages go to. */
 function target(bench: Bench, options: RingOptions): Ring {
   const ring = new Ring({ entries: 8, ...options });
-  bench.defer(() => assert.deepEqual(ring.close(), { leaked: 0 }));
+  bench.defer(() => assert.deepEqual(ring.close({ deadline: PATIENCE_MS }), { leaked: 0 }));
   return ring;
 }
 

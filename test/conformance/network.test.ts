@@ -479,7 +479,7 @@ conformance(
     entry(ring).prepAccept(fd, address, int32(address.byteLength), 0).setData64(1);
     submitAll(ring, 1);
     assert.equal(ring.waitCqe({ timeout: 1 }), null);
-    assert.deepEqual(ring.close(), { leaked: 0 });
+    assert.deepEqual(ring.close({ deadline: PATIENCE_MS }), { leaked: 0 });
   },
   { rings: allRings },
 );

@@ -26,7 +26,7 @@ import { mustCall, syscall } from "../support/system.ts";
 import { brief, entry, sorted, submitAll } from "./completions.ts";
 import { random, randomFile } from "./content.ts";
 import { open, owned, write } from "./descriptors.ts";
-import { elapsed, SOON_MS } from "./durations.ts";
+import { elapsed, PATIENCE_MS, SOON_MS } from "./durations.ts";
 import { lacking } from "./kernel.ts";
 import { outcome } from "./outcome.ts";
 import { allRings, type Bench, conformance } from "./support.ts";
@@ -98,7 +98,7 @@ conformance(
     const ring = bench.ring();
     using ends = pipe();
     ring.registerFilesTags([ends.read, ends.write], [1, 2]);
-    const time = elapsed(() => assert.deepEqual(ring.close(), { leaked: 0 }));
+    const time = elapsed(() => assert.deepEqual(ring.close({ deadline: PATIENCE_MS }), { leaked: 0 }));
     assert.ok(time < SOON_MS, `${time} ms`);
     assert.equal(kernelWarned(), before);
   },
@@ -390,7 +390,7 @@ conformance(
     assert.equal(ring.registerFilesUpdate(1, [-1]), 1);
     assert.equal(ring.registerFilesUpdate(0, [-1]), 1);
     bench.quiet(ring, 10);
-    const time = elapsed(() => assert.deepEqual(ring.close(), { leaked: 0 }));
+    const time = elapsed(() => assert.deepEqual(ring.close({ deadline: PATIENCE_MS }), { leaked: 0 }));
     assert.ok(time < SOON_MS, `${time} ms`);
   },
   everywhere,

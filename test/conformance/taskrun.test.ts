@@ -183,7 +183,7 @@ conformance(
     assert.equal(ring.submit(), 1);
     network.send(client, counting(16), 16);
     assert.equal(ring.cqReady, 0);
-    const time = elapsed(() => assert.deepEqual(ring.close(), { leaked: 0 }));
+    const time = elapsed(() => assert.deepEqual(ring.close({ deadline: PATIENCE_MS }), { leaked: 0 }));
     assert.ok(time < SOON_MS, `${time} ms`);
   },
   deferred,
@@ -311,7 +311,7 @@ conformance(
 
     // The peer reads all there is up to the end, and then wakes this thread: by a ring whose thread is the kernel's.
     const peer = new Ring({ flags: IORING_SETUP_SQPOLL });
-    bench.defer(() => assert.deepEqual(peer.close(), { leaked: 0 }));
+    bench.defer(() => assert.deepEqual(peer.close({ deadline: PATIENCE_MS }), { leaked: 0 }));
     using wake = pipe();
     const received = alloc(4 * LENGTH);
     entry(peer)
