@@ -93,6 +93,11 @@ export class SimulatedKernel {
     return this.#world.violations;
   }
 
+  /** Whether nothing is going to happen without the program's doing: who still waits then waits for ever. */
+  get idle(): boolean {
+    return this.#world.timeline.next === Number.POSITIVE_INFINITY && !this.#interrupts;
+  }
+
   /** Everything that happened, in order. */
   get trace(): readonly TraceEvent[] {
     return this.#world.trace;
@@ -152,6 +157,11 @@ export class SimulatedKernel {
     return this.#world.everyRing;
   }
 
+  get #interrupts(): boolean {
+    for (const ring of this.#all) if (ring.interrupts) return true;
+    return false;
+  }
+
   /** Does what would interrupt the thread: work of rings that do not defer it. Whether there was any. */
   #interrupt(): boolean {
     let any = false;
@@ -177,9 +187,7 @@ export class SimulatedKernel {
 
   /** Sees to it that time goes on with the event loop while something is to happen. */
   #drive(): void {
-    if (this.#driven || this.#world.options.automatic === false) return;
-    const interrupts = [...this.#all].some((ring) => ring.interrupts);
-    if (!interrupts && this.#world.timeline.next === Number.POSITIVE_INFINITY) return;
+    if (this.#driven || this.#world.options.automatic === false || this.idle) return;
     this.#driven = true;
     setImmediate(() => {
       this.#driven = false;
@@ -217,11 +225,13 @@ export class SimulatedKernel {
     };
   }
 
-  /** Lets things happen before any look at the rings' memory. */
+  /** Lets things happen before any look at the rings' memory: with one seed often, with another seldom. */
   #interleave(): () => void {
     const { load, store } = Atomics;
+    const { random } = this.#world;
+    const seldom = 2 ** (1 + random.below(6));
     const happen = (words: ArrayBufferView) => {
-      if (this.#busy || !this.#shared.has(words.buffer) || !this.#world.random.oneIn(4)) return;
+      if (this.#busy || !this.#shared.has(words.buffer) || !random.oneIn(seldom)) return;
       this.#alone(() => this.#world.timeline.turn());
     };
     Atomics.load = ((words: Int32Array, at: number) => {
@@ -449,22 +459,26 @@ export class SimulatedKernel {
 /**
  * Puts a simulated kernel in the place of the real one, until it is disposed of.
  *
- * Needs no kernel with io_uring, nor the native library. Rings that were made before stay on the real kernel. It is this
- * thread's alone.
+ * Rings and proactors that are made meanwhile run on it for good, those made before stay on the real kernel. It is this
+ * thread's alone, and needs neither a kernel with io_uring nor the native library. Nothing leaves it: what is read is a
+ * pattern or what the policy says, and what is written goes nowhere.
+ *
+ * @returns the kernel, to let time pass by, and to look at: what is in flight and open, what happened, what was done wrong
  *
  * @example
  * ```ts
  * import { alloc, Ring } from "uring";
- * import { pattern, simulateKernel } from "uring/testing";
+ * import { simulateKernel } from "uring/testing";
  *
  * using kernel = simulateKernel({ seed: 7, policy: ({ name }) => (name === "FSYNC" ? { res: -5 } : undefined) });
- * using ring = new Ring();
  * using buffer = alloc(16);
- * ring.getSqe()?.prepRead(0, buffer, 16, 100).setData64(1);
+ * using ring = new Ring();
+ * ring.getSqe()?.prepRead(0, buffer, 16, 0).setData64(1);
  * ring.getSqe()?.prepFsync(0, 0).setData64(2);
  * ring.submitAndWait(2);
- * ring.drain((userData, res) => console.log(userData, res)); // 1 16 and 2 -5, in an order that the seed decides
- * console.log(buffer.bytes[0] === pattern(100, 16)[0], kernel.violations.length); // true 0
+ * const results = new Map<number, number>();
+ * ring.drain((userData, res) => results.set(userData, res));
+ * console.log(results.get(2), kernel.inFlight.length, kernel.violations.length); // -5 0 0
  * ```
  */
 export function simulateKernel(options: KernelOptions = {}): SimulatedKernel {
