@@ -16,3 +16,18 @@ declare class URL {
   constructor(url: string, base?: URL | string);
   readonly pathname: string;
 }
+
+declare class DOMException extends Error {
+  constructor(message?: string, name?: string);
+}
+
+declare class AbortSignal {
+  readonly aborted: boolean;
+  readonly reason: unknown;
+  addEventListener(type: "abort", listener: { handleEvent(): void }): void;
+  removeEventListener(type: "abort", listener: { handleEvent(): void }): void;
+}
+
+declare function queueMicrotask(callback: () => void): void;
+declare function setTimeout(callback: () => void, milliseconds: number): number;
+declare function clearTimeout(timer: number): void;

@@ -1,18 +1,18 @@
 import { runtime } from "#runtime";
 import { errnoError } from "../ring/errno.ts";
 import type { Ring } from "../ring/ring.ts";
-import { Relay } from "./relay.ts";
+import type { Watch } from "../runtime.ts";
 
 /**
  * Wakes this thread's event loop when a ring has something for it.
  *
  * With `IORING_SETUP_DEFER_TASKRUN` the ring must have `IORING_SETUP_TASKRUN_FLAG`, and nobody else may use its eventfd.
- * What the doorbell itself needs it makes when it is first armed.
+ * Its eventfd it makes when it is first armed.
  */
 export class Doorbell {
   readonly #ring: Ring;
   readonly #onRing: () => void;
-  #relay: Relay | undefined;
+  #watch: Watch | undefined;
   #armed = false;
   #held = false;
   #rings = 0;
@@ -35,16 +35,11 @@ export class Doorbell {
   /**
    * Has what comes up in the ring from now on ring.
    *
-   * @returns `false` where something is there already, or the kernel has no memory for it: it stays silent then, and the
-   * ring is to be entered
-   * @throws UringError EMFILE, ENFILE, ENOMEM at the first call, where there is no room for what it needs
+   * @returns `false` where something is there already: it stays silent then, and the ring is to be entered
+   * @throws UringError EMFILE, ENFILE, ENOMEM at the first call, where there is no room for an eventfd
    */
   arm(): boolean {
-    const relay = this.#relay ?? this.#connect();
-    if (!relay.ready()) {
-      this.#disconnect();
-      return false;
-    }
+    if (this.#watch === undefined) this.#connect();
     // In this order: what comes in between rings, or is seen here.
     this.#ring.cqEventfdToggle(true);
     this.#armed = !this.#ring.pending;
@@ -63,44 +58,36 @@ export class Doorbell {
   hold(on: boolean): void {
     if (on === this.#held) return;
     this.#held = on;
-    this.#relay?.hold(on);
+    if (on) this.#watch?.ref();
+    else this.#watch?.unref();
   }
 
-  /** Gives back all it has, the ring's eventfd included; calls nothing back from now on. Before the ring is closed. */
+  /** Gives all it has back; calls nothing back from now on. To be called before the ring is closed. */
   close(): void {
+    if (this.#watch === undefined) return;
     this.silence();
-    if (this.#relay !== undefined) this.#disconnect();
+    this.#ring.unregisterEventfd();
+    this.#watch.close();
+    this.#watch = undefined;
   }
 
-  #connect(): Relay {
+  #connect(): void {
     const shim = runtime.load();
     const eventfd = shim.eventfd();
     if (eventfd < 0) throw errnoError(-eventfd, "eventfd2");
-    let relay: Relay | undefined;
     try {
-      relay = new Relay(eventfd, () => this.#ringIfArmed());
       this.#ring.cqEventfdToggle(false);
       this.#ring.registerEventfd(eventfd);
     } catch (error) {
-      relay?.close();
-      throw error;
-    } finally {
-      // The two rings have it.
       shim.close(eventfd);
+      throw error;
     }
-    if (!this.#held) relay.hold(false);
-    this.#relay = relay;
-    return relay;
+    this.#watch = runtime.watch(eventfd, () => this.#signalled());
+    if (!this.#held) this.#watch.unref();
   }
 
-  #disconnect(): void {
-    this.#relay?.close();
-    this.#relay = undefined;
-    if (!this.#ring.closed) this.#ring.unregisterEventfd();
-  }
-
-  /** A ring that was under way when it was silenced tells nothing that is not known. */
-  #ringIfArmed(): void {
+  /** What was under way when it was silenced tells nothing that is not known. */
+  #signalled(): void {
     if (!this.#armed) return;
     this.#rings++;
     this.#onRing();

@@ -124,6 +124,28 @@ export class Entry {
     return this;
   }
 
+  /** @internal As `setData64`, by halves: a number of more than 31 bits costs some engines an allocation. */
+  setDataWords(low: number, high: number): this {
+    const at = this.mine();
+    this.#words[at | USER_DATA] = low;
+    this.#words[at | (USER_DATA + 1)] = high;
+    return this;
+  }
+
+  /** @internal Takes flags away. */
+  dropFlags(flags: number): this {
+    const at = this.mine();
+    this.#words[at] = (this.#words[at] as number) & ~(flags << 8);
+    return this;
+  }
+
+  /** @internal Forgets what was written, for another operation to be described instead. */
+  reset(): this {
+    const at = this.mine();
+    this.#words.fill(0, at, at + this.#owner.size);
+    return this;
+  }
+
   /**
    * Lets the kernel pick the operation's buffer from a group at the time it needs one, and sets `IOSQE_BUFFER_SELECT`.
    *
@@ -160,6 +182,14 @@ export class Entry {
     const at = this.mine();
     this.#words[at] = ((this.#words[at] as number) & 0xffff) | (value << 16);
     return this;
+  }
+
+  /**
+   * Sets the 4-byte field of flags whose name depends on the operation: `rw_flags`, `msg_flags`, `nop_flags`,
+   * `uring_cmd_flags` and so on. After the prep helper, which may set it too. See io_uring_enter(2).
+   */
+  setOpFlags(flags: number): this {
+    return this.opFlags(flags);
   }
 
   /** A copy of the entry's 64 bytes, 128 on rings with large entries. */

@@ -16,9 +16,10 @@ const structArena = new Arena();
 /** Without it no Pinned can be made: one with an address of its maker's choice would be a way around every check. */
 const KEY: unique symbol = Symbol("Pinned");
 
-/** What several slices share: whether the memory is still theirs. */
+/** What several slices share: whether the memory is still theirs, and how many operations under way use it. */
 interface Storage {
   live: boolean;
+  users: number;
   readonly release: () => void;
 }
 
@@ -26,8 +27,8 @@ interface Storage {
  * Memory that the kernel can be given: it has one address for life, is never moved or collected, and knows its address
  * so that an operation on it looks nothing up. Made by {@link alloc}.
  *
- * Memory that is dropped without `[Symbol.dispose]()` is never reused. Dispose it only after the last completion of every
- * operation on it: from then on `alloc` may hand it out again.
+ * Memory that is dropped without `[Symbol.dispose]()` is never reused. On a `Ring`, dispose it only after the last completion
+ * of every operation on it: from then on `alloc` may hand it out again. A proactor sees to that by itself.
  */
 export class Pinned {
   readonly #storage: Storage;
@@ -57,6 +58,20 @@ export class Pinned {
   static bytesOf(memory: Pinned): Uint8Array {
     if (!memory.#storage.live) throw disposed();
     return memory.#bytes;
+  }
+
+  /** @internal The address, for an operation: until `done` the memory is not given back, even if it is disposed of. */
+  static use(memory: Pinned): number {
+    const storage = memory.#storage;
+    if (!storage.live) throw disposed();
+    storage.users++;
+    return memory.#address;
+  }
+
+  /** @internal The operation's end. */
+  static done(memory: Pinned): void {
+    const storage = memory.#storage;
+    if (--storage.users === 0 && !storage.live) storage.release();
   }
 
   /** The address of the first byte. Throws a `TypeError` once the memory is disposed of. */
@@ -96,11 +111,14 @@ export class Pinned {
     );
   }
 
-  /** Gives the memory, all slices of it included, back for reuse. Does nothing the second time. */
+  /**
+   * Gives the memory, all slices of it included, back for reuse; while a proactor's operations use it, at the end of the
+   * last of them. Does nothing the second time.
+   */
   [Symbol.dispose](): void {
     if (!this.#storage.live) return;
     this.#storage.live = false;
-    this.#storage.release();
+    if (this.#storage.users === 0) this.#storage.release();
   }
 }
 
@@ -207,7 +225,7 @@ export function allocInternal(bytes: number): Pinned {
 }
 
 function pin(arena: Arena, block: Block, bytes: number): Pinned {
-  const storage = { live: true, release: () => arena.give(block) };
+  const storage = { live: true, users: 0, release: () => arena.give(block) };
   return new Pinned(KEY, storage, block.address, new Uint8Array(block.buffer, block.offset, bytes));
 }
 
@@ -227,7 +245,7 @@ function allocHuge(bytes: number): Pinned {
     }
     whole = new Pinned(
       KEY,
-      { live: true, release: () => {} },
+      { live: true, users: 0, release: () => {} },
       address,
       new Uint8Array(shim.view(address, length)),
     );
@@ -239,7 +257,7 @@ function allocHuge(bytes: number): Pinned {
     if (list === undefined) freeHuge.set(length, [memory]);
     else list.push(memory);
   };
-  return new Pinned(KEY, { live: true, release }, memory.address, memory.bytes.subarray(0, bytes));
+  return new Pinned(KEY, { live: true, users: 0, release }, memory.address, memory.bytes.subarray(0, bytes));
 }
 
 function checkSize(bytes: number): void {

@@ -1,0 +1,69 @@
+import { Ring } from "../ring/ring.ts";
+import type { Sqe } from "../ring/sqe.ts";
+
+/**
+ * A ring whose queues are a proactor's own. Everything else of it is the caller's to use: what it supports, and what can
+ * be registered with it.
+ *
+ * An entry or a completion that passed by the proactor would be taken for one of its operations, whose memory would then
+ * be given back while the kernel still uses it.
+ */
+export class DrivenRing extends Ring {
+  override getSqe(): never {
+    throw driven();
+  }
+  override submit(): never {
+    throw driven();
+  }
+  override submitAndWait(): never {
+    throw driven();
+  }
+  override submitAndGetEvents(): never {
+    throw driven();
+  }
+  override drain(): never {
+    throw driven();
+  }
+  override copyCqes(): never {
+    throw driven();
+  }
+  override peekCqe(): never {
+    throw driven();
+  }
+  override waitCqe(): never {
+    throw driven();
+  }
+  override forEachCqe(): never {
+    throw driven();
+  }
+  override cqAdvance(): never {
+    throw driven();
+  }
+  override detach(): never {
+    throw driven();
+  }
+  override resizeRings(): never {
+    throw driven();
+  }
+  override close(): never {
+    throw driven();
+  }
+}
+
+function driven(): TypeError {
+  return new TypeError("the queues of this ring are a proactor's: use its operations, and its close()");
+}
+
+const ring = Ring.prototype;
+const { getSqe, submit, submitAndWait, sqringWait, copyCqes, close } = ring;
+
+/** The queues of a driven ring, for the proactor alone. */
+export const queues = {
+  getSqe: (ring: DrivenRing): Sqe | null => getSqe.call(ring),
+  submit: (ring: DrivenRing): number => submit.call(ring),
+  submitAndWait: (ring: DrivenRing, count: number, timeout: number): number =>
+    submitAndWait.call(ring, count, timeout === Number.POSITIVE_INFINITY ? undefined : { timeout }),
+  sqringWait: (ring: DrivenRing): number => sqringWait.call(ring),
+  copyCqes: (ring: DrivenRing, out: Int32Array): number => copyCqes.call(ring, out),
+  close: (ring: DrivenRing, deadline: number): { leaked: number } => close.call(ring, { deadline }),
+};

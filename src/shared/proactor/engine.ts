@@ -1,0 +1,765 @@
+import {
+  IORING_ASYNC_CANCEL_ALL,
+  IORING_ASYNC_CANCEL_ANY,
+  IORING_CQE_F_MORE,
+  IORING_SETUP_SQPOLL,
+  IOSQE_CQE_SKIP_SUCCESS,
+  IOSQE_IO_DRAIN,
+  IOSQE_IO_LINK,
+} from "../abi/index.ts";
+import type { Target } from "../ring/direct.ts";
+import type { Mem } from "../ring/entry.ts";
+import { Pinned } from "../ring/pinned.ts";
+import type { Sqe } from "../ring/sqe.ts";
+import { viewAddress, viewLength } from "../ring/view.ts";
+import { encodeTimespec } from "../structs/timespec.ts";
+import { Doorbell } from "./doorbell.ts";
+import { type DrivenRing, queues } from "./driven-ring.ts";
+import { closedError, failure, unsupported } from "./failure.ts";
+import { Lease } from "./lease.ts";
+import {
+  type Canceller,
+  DEAD,
+  type Kind,
+  type Observer,
+  Operation,
+  QUEUED,
+  type Receiver,
+  SUBMITTED,
+} from "./operation.ts";
+import { checkLength, checkOptions, checkTarget, NO_OPTIONS, type OperationOptions } from "./options.ts";
+import { nextTurn } from "./turn.ts";
+
+const F_MORE = IORING_CQE_F_MORE;
+const ECANCELED = 125;
+const EINTR = 4;
+const ETIME = 62;
+
+/** Marks the `user_data` of the timer that is linked to an operation. */
+const TIMER = 1 << 24;
+const INDEX = TIMER - 1;
+/** The low word of completions that end no operation. */
+const NOBODY = -1;
+/** The low word of messages from other rings; the high one is the receiver's to tell his own by. */
+export const MESSAGE = -2;
+
+/** Completions that are looked at in one go, four words each. */
+const BATCH = 256;
+
+/** How long completions are served before the runtime's timers and sockets have their turn, in milliseconds. */
+const TURN_MS = 4;
+
+/** How often a cancellation of everything is repeated, which may have missed what was just on its way, in milliseconds. */
+const RETRY_MS = 20;
+
+/** How many entries are kept for cancellations and their like beside the operations that fill the completion queue. */
+const RESERVE = 16;
+
+/** What a proactor has done so far. */
+export interface Counters {
+  /** Operations handed to the kernel. */
+  submitted: number;
+  /** Operations ended. */
+  completed: number;
+  /** Calls that handed entries over. */
+  enters: number;
+  /** Turns of the event loop that a completion caused. */
+  wakes: number;
+  /** Completions that came when the queue was full, which the kernel kept aside: how often that was seen. */
+  overflow: number;
+  /** Completions that belonged to no operation. */
+  stale: number;
+  /** Operations that had to wait for room before they were handed over. */
+  spilled: number;
+}
+
+/** Engines with operations the kernel may still work on: what these point to must stay reachable. */
+const living = new Set<Engine>();
+
+/**
+ * What drives a proactor: takes operations, hands them to the kernel in batches, and settles them as they complete, on the
+ * runtime's own event loop.
+ */
+export class Engine implements Canceller {
+  readonly ring: DrivenRing;
+  readonly counters: Counters = {
+    submitted: 0,
+    completed: 0,
+    enters: 0,
+    wakes: 0,
+    overflow: 0,
+    stale: 0,
+    spilled: 0,
+  };
+  /** Called for messages of other rings. */
+  onMessage: ((token: number, res: number, flags: number) => void) | null = null;
+  /** Told of each operation's start and end, while something listens. */
+  observer: Observer | null = null;
+  readonly #debug: boolean;
+  readonly #supported: readonly boolean[];
+  readonly #poller: boolean;
+  /** How many operations may be the kernel's at a time: as many as completions fit. */
+  readonly #limit: number;
+  readonly #cqes = new Int32Array(4 * BATCH);
+  readonly #operations: Operation[] = [];
+  #free: Operation | null = null;
+  #head: Operation | null = null;
+  #tail: Operation | null = null;
+  /** Operations called and not settled. */
+  #inFlight = 0;
+  /** Last completions that the kernel owes. */
+  #inKernel = 0;
+  /** Operations in the queue. */
+  #waiting = 0;
+  /** Operations ever called, to tell whether more are coming. */
+  #started = 0;
+  #seen = 0;
+  /** Entries that callers fill themselves, and whose they are, until they are handed over. */
+  readonly #entries: Sqe[] = [];
+  readonly #owners: Operation[] = [];
+  readonly #cancels: Operation[] = [];
+  #cancelAll = false;
+  #doorbell: Doorbell | null = null;
+  #ref = true;
+  /** Whether a flush is on its way. */
+  #scheduled = false;
+  #flushing = false;
+  /** When the event loop last had its turn, and the last time that was looked at. */
+  #turn = 0;
+  #now = 0;
+  #state: "open" | "closing" | "closed" = "open";
+  readonly #whenReady: (() => void)[] = [];
+  #whenIdle: (() => void) | null = null;
+  /** Where the promise being made leaves its two functions. */
+  #made: Operation | null = null;
+  readonly #executor = (resolve: (value: never) => void, reject: (reason: unknown) => void): void => {
+    const operation = this.#made as Operation;
+    operation.resolve = resolve as (value: unknown) => void;
+    operation.reject = reject;
+  };
+  readonly #onMicrotask = (): void => {
+    // Others may be about to call theirs, a microtask later: what comes together goes together.
+    if (this.#seen !== this.#started && this.#waiting < this.#limit) {
+      this.#seen = this.#started;
+      queueMicrotask(this.#onMicrotask);
+      return;
+    }
+    this.#scheduled = false;
+    this.flush();
+  };
+  readonly #onTurn = (): void => {
+    this.#turn = performance.now();
+    this.#scheduled = false;
+    this.flush();
+  };
+  readonly #onRing = (): void => {
+    if (this.#state === "closed") return;
+    this.counters.wakes++;
+    this.#turn = performance.now();
+    this.flush();
+  };
+
+  constructor(ring: DrivenRing, debug: boolean) {
+    this.ring = ring;
+    this.#debug = debug;
+    const probe = ring.probe();
+    this.#supported = Array.from({ length: 256 }, (_, opcode) => probe.supports(opcode));
+    this.#poller = (ring.params.flags & IORING_SETUP_SQPOLL) !== 0;
+    this.#limit = Math.max(ring.params.cqEntries - RESERVE, 1);
+    this.#turn = this.#now = performance.now();
+    living.add(this);
+  }
+
+  // ---------------------------------------------------------------------------------------------------- operations
+
+  /** Operations called and not settled. */
+  get inFlight(): number {
+    return this.#inFlight;
+  }
+
+  get closed(): boolean {
+    return this.#state !== "open";
+  }
+
+  /** How many operations can be the kernel's at a time. */
+  get limit(): number {
+    return this.#limit;
+  }
+
+  /** The operations called and not settled. */
+  *operations(): Iterable<Operation> {
+    for (const operation of this.#operations) {
+      if (operation.state === QUEUED || operation.state === SUBMITTED) yield operation;
+    }
+  }
+
+  /** When the time was last looked at, at most a flush ago. */
+  get now(): number {
+    return this.#now;
+  }
+
+  /**
+   * Calls an operation; a promise of what its kind makes of the result. Never throws: what is wrong with the arguments the
+   * promise is rejected with.
+   *
+   * @param extra structs made for it, disposed of at its end in any case
+   */
+  call<T>(
+    kind: Kind,
+    target: Target,
+    memory: Mem | Lease | null,
+    length: number | undefined,
+    offset: number,
+    flags: number,
+    options: OperationOptions,
+    extra: Disposable | null,
+  ): Promise<T> {
+    let operation: Operation;
+    try {
+      operation = this.prepare(kind, target, memory, length, offset, flags, options, extra);
+    } catch (error) {
+      return Promise.reject(error);
+    }
+    const promise = this.promise<T>(operation);
+    this.enqueue(operation);
+    return promise;
+  }
+
+  /** A promise that settles with an operation. */
+  promise<T>(operation: Operation): Promise<T> {
+    this.#made = operation;
+    return new Promise<T>(this.#executor);
+  }
+
+  /**
+   * An operation that is not in the queue yet. Throws for wrong arguments, an operation the kernel does not have, a signal
+   * that was aborted already, and a closed proactor; `extra` is disposed of then.
+   */
+  prepare(
+    kind: Kind,
+    target: Target,
+    memory: Mem | Lease | null,
+    length: number | undefined,
+    offset: number,
+    flags: number,
+    options: OperationOptions,
+    extra: Disposable | null,
+  ): Operation {
+    try {
+      if (this.#state !== "open") throw closedError(kind.name);
+      if (!this.#supported[kind.opcode]) throw unsupported(kind);
+      if (options !== NO_OPTIONS) checkOptions(options);
+      return this.#take(kind, target, memory, length, offset, flags, options, extra);
+    } catch (error) {
+      extra?.[Symbol.dispose]();
+      throw error;
+    }
+  }
+
+  #take(
+    kind: Kind,
+    target: Target,
+    memory: Mem | Lease | null,
+    length: number | undefined,
+    offset: number,
+    flags: number,
+    options: OperationOptions,
+    extra: Disposable | null,
+  ): Operation {
+    checkTarget(target);
+    if (flags >>> 0 !== flags && (flags | 0) !== flags)
+      throw new RangeError(`flags must be 32 bits, not ${flags}`);
+    if (typeof offset !== "number") throw new TypeError(`offset must be a number, not ${typeof offset}`);
+    let bytes = length;
+    let address = 0;
+    let held: object | null = null;
+    let buffer = -1;
+    if (memory instanceof Pinned) {
+      bytes = checkLength(bytes, Pinned.lengthOf(memory));
+      address = Pinned.use(memory);
+      held = memory;
+    } else if (memory instanceof Lease) {
+      bytes = checkLength(bytes, Lease.lengthOf(memory));
+      buffer = Lease.bufferOf(memory);
+      address = Lease.use(memory);
+      held = memory;
+    } else if (typeof memory === "number" || typeof memory === "bigint") {
+      if (bytes === undefined)
+        throw new TypeError("a raw address says nothing of its length: give the option length");
+      bytes = checkLength(bytes, 0xffffffff);
+      address = Number(memory);
+    } else if (memory !== null) {
+      address = viewAddress(memory);
+      bytes = checkLength(bytes, viewLength(memory));
+      held = memory;
+    }
+    const operation = this.#free ?? this.#grow();
+    this.#free = operation.next;
+    operation.next = null;
+    operation.kind = kind;
+    operation.target = target;
+    operation.address = address;
+    operation.offset = offset;
+    operation.length = bytes ?? 0;
+    operation.flags = flags;
+    operation.memory = held;
+    if (buffer >= 0 || extra !== null || options !== NO_OPTIONS || this.#debug || this.observer !== null) {
+      operation.plain = false;
+      operation.buffer = buffer;
+      operation.extra = extra;
+      operation.started = this.observer === null ? this.#now : performance.now();
+      if (this.#debug) operation.stack = new Error(kind.name).stack;
+      if (options.timeout !== undefined) {
+        operation.deadline = performance.now() + options.timeout;
+        operation.span = 2;
+      }
+      if (options.signal !== undefined) {
+        operation.signal = options.signal;
+        options.signal.addEventListener("abort", operation);
+      }
+    }
+    this.#inFlight++;
+    return operation;
+  }
+
+  #grow(): Operation {
+    if (this.#operations.length > INDEX) throw new RangeError(`${INDEX} operations are in flight`);
+    const operation = new Operation(this.#operations.length, this);
+    this.#operations.push(operation);
+    return operation;
+  }
+
+  /** Puts an operation, and those after it in a chain, at the end of the queue, and sees to it that the queue is served. */
+  enqueue(operation: Operation): void {
+    operation.state = QUEUED;
+    if (this.#tail === null) this.#head = operation;
+    else this.#tail.next = operation;
+    this.#tail = operation;
+    this.#waiting++;
+    this.#started++;
+    this.schedule();
+  }
+
+  /** Has a flush done at the end of this turn, or where the runtime has waited for long enough at the next. */
+  schedule(): void {
+    if (this.#scheduled || this.#flushing) return;
+    this.#scheduled = true;
+    this.#seen = this.#started;
+    if (this.#now - this.#turn > TURN_MS) nextTurn(this.#onTurn);
+    else queueMicrotask(this.#onMicrotask);
+  }
+
+  /** Resolves when the queue is empty: all that was called is the kernel's. */
+  ready(): Promise<void> {
+    if (this.#waiting === 0 || this.#state !== "open") return Promise.resolve();
+    return new Promise((resolve) => this.#whenReady.push(resolve));
+  }
+
+  /**
+   * A free entry for a caller who fills it himself and wants no promise; `null` where as many operations are in flight as
+   * there is room for.
+   */
+  entry(receiver: Receiver): Sqe | null {
+    if (this.#state !== "open") throw closedError("entry");
+    if (this.#inKernel >= this.#limit) return null;
+    let sqe = queues.getSqe(this.ring);
+    if (sqe === null) {
+      this.#handOver();
+      sqe = queues.getSqe(this.ring);
+      if (sqe === null) return null;
+    }
+    const operation = this.#free ?? this.#grow();
+    this.#free = operation.next;
+    operation.next = null;
+    operation.state = SUBMITTED;
+    operation.receiver = receiver;
+    operation.plain = false;
+    this.#inFlight++;
+    this.#inKernel++;
+    this.#entries.push(sqe);
+    this.#owners.push(operation);
+    this.#started++;
+    this.schedule();
+    return sqe;
+  }
+
+  // ---------------------------------------------------------------------------------------------------- cancelling
+
+  /**
+   * Asks for an operation's end. One that is still queued ends at once; another when its completion says how it ended, which
+   * may be with success.
+   */
+  cancel(operation: Operation, reason: unknown): void {
+    if (operation.cancelled) return;
+    if (operation.state === QUEUED && !operation.chained) {
+      operation.state = DEAD;
+      this.#waiting--;
+      operation.reject(reason);
+      this.#letGo(operation);
+      return;
+    }
+    if (operation.state !== SUBMITTED && operation.state !== QUEUED) return;
+    operation.plain = false;
+    operation.cancelled = true;
+    operation.reason = reason;
+    if (operation.state === SUBMITTED) this.#askEnd(operation);
+  }
+
+  #askEnd(operation: Operation): void {
+    this.#cancels.push(operation);
+    this.schedule();
+  }
+
+  // ---------------------------------------------------------------------------------------------------- the loop
+
+  /** Hands over what is queued and settles what has completed, until there is nothing to do or others must have a turn. */
+  flush(): void {
+    if (this.#flushing || this.#state === "closed") return;
+    this.#flushing = true;
+    try {
+      this.#doorbell?.silence();
+      for (;;) {
+        const filled = this.#fill();
+        const handed = this.#handOver();
+        const reaped = this.#reap();
+        this.#now = performance.now();
+        if (!this.#hasMore() && this.#quiet()) break;
+        // Nothing went in and nothing came out: the kernel is short of something, and others may have it.
+        const stuck = filled === 0 && handed <= 0 && reaped === 0;
+        if (stuck || this.#now - this.#turn > TURN_MS) {
+          this.#scheduled = true;
+          nextTurn(this.#onTurn);
+          break;
+        }
+      }
+    } finally {
+      this.#flushing = false;
+    }
+    this.#doorbell?.hold(this.#ref && this.#inFlight > 0);
+    if (this.#waiting === 0) for (const resolve of this.#whenReady.splice(0)) resolve();
+    if (this.#inKernel === 0) this.#whenIdle?.();
+  }
+
+  /** Whether there is something to hand over, and room for it. */
+  #hasMore(): boolean {
+    if (this.#entries.length > 0 || this.#cancels.length > 0 || this.#cancelAll) return true;
+    return this.#head !== null && this.#hasRoom(this.#head.span);
+  }
+
+  /** Whether there is nothing to do until a completion rings. */
+  #quiet(): boolean {
+    if (this.#inKernel === 0) return true;
+    this.#doorbell ??= new Doorbell(this.ring, this.#onRing);
+    return this.#doorbell.arm();
+  }
+
+  /** Gives queued operations entries, as far as there is room; how many entries. */
+  #fill(): number {
+    let filled = this.#cancels.length > 0 || this.#cancelAll ? this.#fillCancels() : 0;
+    for (let operation = this.#head; operation !== null; operation = this.#head) {
+      if (operation.state === DEAD) {
+        this.#shift(operation);
+        this.#recycle(operation);
+        continue;
+      }
+      const { span } = operation;
+      if (!this.#hasRoom(span) || (span > 1 && this.ring.sqSpaceLeft < span)) break;
+      const sqe = queues.getSqe(this.ring);
+      if (sqe === null) break;
+      this.#shift(operation);
+      this.#waiting--;
+      this.#describe(sqe, operation);
+      filled++;
+    }
+    if (this.#head !== null && filled > 0) this.counters.spilled++;
+    return filled;
+  }
+
+  /** Whether so many completions more will fit into their queue. */
+  #hasRoom(span: number): boolean {
+    return this.#inKernel + span <= this.#limit || this.#inKernel === 0;
+  }
+
+  #shift(operation: Operation): void {
+    this.#head = operation.next;
+    if (this.#head === null) this.#tail = null;
+    operation.next = null;
+  }
+
+  #describe(sqe: Sqe, operation: Operation): void {
+    try {
+      operation.kind.prepare(sqe, operation);
+    } catch (error) {
+      // The entry is taken, and what is linked to it must fail.
+      sqe.reset().prepClose(-1).setFlags(operation.entryFlags).setDataWords(NOBODY, 0);
+      this.#inKernel++;
+      operation.reject(error);
+      this.#end(operation);
+      return;
+    }
+    sqe.setDataWords(operation.index, operation.generation);
+    operation.state = SUBMITTED;
+    operation.pending = 1;
+    this.#inKernel++;
+    if (operation.plain) return;
+    if (operation.deadline > 0) this.#describeTimer(sqe, operation);
+    else if (operation.entryFlags !== 0) sqe.addFlags(operation.entryFlags);
+    if (operation.cancelled) this.#askEnd(operation);
+  }
+
+  #describeTimer(sqe: Sqe, operation: Operation): void {
+    sqe.addFlags(operation.entryFlags | IOSQE_IO_LINK);
+    const time = encodeTimespec(Math.max(operation.deadline - performance.now(), 0));
+    operation.timer = time;
+    operation.pending = 2;
+    this.#inKernel++;
+    // There is room for it: the operation's span says so.
+    const timer = queues.getSqe(this.ring) as Sqe;
+    timer.prepLinkTimeout(time, 0).setFlags(operation.entryFlags);
+    timer.setDataWords(operation.index | TIMER, operation.generation);
+  }
+
+  #fillCancels(): number {
+    let filled = 0;
+    if (this.#cancelAll) {
+      const sqe = queues.getSqe(this.ring);
+      if (sqe === null) return 0;
+      this.#cancelAll = false;
+      sqe.prepCancel64(0, IORING_ASYNC_CANCEL_ANY | IORING_ASYNC_CANCEL_ALL).setDataWords(NOBODY, 0);
+      this.#inKernel++;
+      filled++;
+    }
+    let at = 0;
+    for (; at < this.#cancels.length; at++) {
+      const operation = this.#cancels[at] as Operation;
+      // It may have ended meanwhile; one that is called with the same object is not asked to end.
+      if (operation.state !== SUBMITTED || !operation.cancelled) continue;
+      const sqe = queues.getSqe(this.ring);
+      if (sqe === null) break;
+      sqe.prepCancel64(operation.userData, 0).setDataWords(NOBODY, 0);
+      this.#inKernel++;
+      filled++;
+    }
+    this.#cancels.splice(0, at);
+    return filled;
+  }
+
+  /** Shows the kernel every entry; how many it took, or `-errno` where it can take none for now. */
+  #handOver(): number {
+    const entries = this.#entries;
+    for (let i = 0; i < entries.length; i++) {
+      const operation = this.#owners[i] as Operation;
+      // Only now is it sure that the caller does not set another, nor ask for no completion.
+      (entries[i] as Sqe)
+        .dropFlags(IOSQE_CQE_SKIP_SUCCESS | IOSQE_IO_DRAIN)
+        .setDataWords(operation.index, operation.generation);
+    }
+    if (entries.length > 0) {
+      entries.length = 0;
+      this.#owners.length = 0;
+    }
+    const handed = queues.submit(this.ring);
+    if (handed > 0) {
+      this.counters.enters++;
+      this.counters.submitted += handed;
+      if (this.#poller) queues.sqringWait(this.ring);
+    }
+    return handed;
+  }
+
+  /** Settles what has completed; how many completions there were. */
+  #reap(): number {
+    const cqes = this.#cqes;
+    let total = 0;
+    for (;;) {
+      const count = queues.copyCqes(this.ring, cqes);
+      for (let i = 0; i < count; i++) {
+        const at = i << 2;
+        this.#completion(
+          cqes[at] as number,
+          cqes[at | 1] as number,
+          cqes[at | 2] as number,
+          cqes[at | 3] as number,
+        );
+      }
+      total += count;
+      if (count < BATCH) break;
+    }
+    this.counters.completed += total;
+    return total;
+  }
+
+  #completion(low: number, high: number, res: number, flags: number): void {
+    const operation = this.#operations[low & INDEX];
+    if (
+      low < 0 ||
+      operation === undefined ||
+      operation.generation !== high ||
+      operation.state !== SUBMITTED
+    ) {
+      this.#stray(low, high, res, flags);
+      return;
+    }
+    const last = (flags & F_MORE) === 0;
+    if (operation.plain) {
+      if (!last) return;
+      this.#inKernel--;
+      this.#settle(operation, res);
+      this.#end(operation);
+      return;
+    }
+    if (last) this.#inKernel--;
+    if ((low & TIMER) !== 0) {
+      if (res === -ETIME) operation.timedOut = true;
+    } else if (operation.receiver !== null) {
+      this.#deliver(operation.receiver, res, flags, last);
+      if (last) this.#end(operation);
+      return;
+    } else if (last) {
+      operation.res = res;
+    }
+    // The timer may be the last to come.
+    if (!last || --operation.pending > 0) return;
+    this.#settle(operation, operation.res);
+    this.#end(operation);
+  }
+
+  #stray(low: number, high: number, res: number, flags: number): void {
+    if (low === NOBODY) this.#inKernel--;
+    else if (low === MESSAGE && this.onMessage !== null) this.onMessage(high, res, flags);
+    else this.counters.stale++;
+  }
+
+  #deliver(receiver: Receiver, res: number, flags: number, last: boolean): void {
+    try {
+      receiver.complete(res, flags, last);
+    } catch (error) {
+      // The caller's own: it goes where errors go that nobody catches, and others' completions are not held up by it.
+      queueMicrotask(() => {
+        throw error;
+      });
+    }
+  }
+
+  #settle(operation: Operation, res: number): void {
+    const { kind } = operation;
+    if (res < 0 && kind.answers?.(res) !== true) {
+      operation.reject(this.#failure(operation, res));
+    } else if (operation.cancelled && kind.discard !== undefined) {
+      kind.discard(operation, res);
+      operation.reject(operation.reason);
+    } else if (kind.value === undefined) {
+      operation.resolve(res);
+    } else {
+      try {
+        operation.resolve(kind.value(operation, res));
+      } catch (error) {
+        operation.reject(error);
+      }
+    }
+  }
+
+  #failure(operation: Operation, res: number): unknown {
+    if (res === -ECANCELED || res === -EINTR) {
+      if (operation.timedOut) {
+        return new DOMException(`${operation.kind.name} took longer than its timeout`, "TimeoutError");
+      }
+      if (operation.cancelled) return operation.reason;
+    }
+    return failure(operation.kind, -res, operation.about);
+  }
+
+  /** The kernel is done with an operation: everything of it is given back. */
+  #end(operation: Operation): void {
+    this.#letGo(operation);
+    this.#recycle(operation);
+  }
+
+  #letGo(operation: Operation): void {
+    const { memory } = operation;
+    if (memory instanceof Pinned) Pinned.done(memory);
+    else if (memory instanceof Lease) Lease.done(memory);
+    this.#inFlight--;
+    if (operation.plain) return;
+    operation.signal?.removeEventListener("abort", operation);
+    operation.extra?.[Symbol.dispose]();
+    operation.timer?.[Symbol.dispose]();
+    this.observer?.ended(operation);
+  }
+
+  #recycle(operation: Operation): void {
+    operation.clear();
+    operation.next = this.#free;
+    this.#free = operation;
+  }
+
+  // ---------------------------------------------------------------------------------------------------- the process
+
+  /** Whether operations in flight keep the process running. */
+  setRef(ref: boolean): void {
+    this.#ref = ref;
+    this.#doorbell?.hold(ref && this.#inFlight > 0);
+  }
+
+  /** How often a completion rang for this thread. */
+  get rings(): number {
+    return this.#doorbell?.rings ?? 0;
+  }
+
+  /**
+   * Blocks the thread until something completes, for so many milliseconds at most, and settles it.
+   *
+   * @returns whether something was in flight
+   */
+  block(timeout: number): boolean {
+    if (this.#state === "closed" || this.#inFlight === 0) return false;
+    this.#doorbell?.silence();
+    this.#fill();
+    this.#handOver();
+    if (this.#reap() === 0 && this.#inKernel > 0) queues.submitAndWait(this.ring, 1, timeout);
+    this.#turn = performance.now();
+    this.flush();
+    return true;
+  }
+
+  /**
+   * Ends everything: takes no more operations, cancels those under way, waits for the last of them, closes the ring.
+   *
+   * @param deadline milliseconds to wait for what can not be cancelled
+   * @returns how many operations may still be running
+   */
+  async close(deadline: number): Promise<{ leaked: number }> {
+    if (this.#state !== "open") return { leaked: 0 };
+    this.#state = "closing";
+    for (const operation of this.operations()) this.cancel(operation, closedError(operation.kind.name));
+    const end = performance.now() + deadline;
+    while (this.#inKernel > 0 && performance.now() < end) {
+      this.#cancelAll = true;
+      this.flush();
+      if (this.#inKernel > 0) await this.#idleOr(Math.min(RETRY_MS, Math.max(end - performance.now(), 0)));
+    }
+    this.flush();
+    this.#doorbell?.close();
+    const { leaked } = queues.close(this.ring, Math.max(end - performance.now(), 0));
+    this.#state = "closed";
+    for (const operation of this.operations()) {
+      if (operation.receiver === null) operation.reject(closedError(operation.kind.name));
+      else this.#deliver(operation.receiver, -ECANCELED, 0, true);
+    }
+    for (const resolve of this.#whenReady.splice(0)) resolve();
+    // What is leaked stays reachable through this object.
+    if (leaked === 0) living.delete(this);
+    return { leaked };
+  }
+
+  #idleOr(milliseconds: number): Promise<void> {
+    return new Promise((resolve) => {
+      const timer = setTimeout(resolve, milliseconds);
+      this.#whenIdle = () => {
+        this.#whenIdle = null;
+        clearTimeout(timer);
+        resolve();
+      };
+    });
+  }
+}

@@ -1,0 +1,37 @@
+import type { UringError } from "../errors.ts";
+import { errnoError, kernelRelease } from "../ring/errno.ts";
+import type { Kind } from "./operation.ts";
+
+const OF_AGE = new Set([22, 38, 95]);
+const ENOSYS = 38;
+const ECANCELED = 125;
+
+/** The error for an operation that ended with `-errno`. */
+export function failure(kind: Kind, errno: number, about: string | undefined): UringError {
+  const release = kernelRelease();
+  // EINVAL, ENOSYS and EOPNOTSUPP are also what an older kernel says to what it has never heard of.
+  const old = OF_AGE.has(errno) && older(release, kind.since);
+  const hint = old ? needs(kind, release) : undefined;
+  return errnoError(errno, kind.name, { hint, path: about });
+}
+
+/** The error for an operation that the kernel does not have. */
+export function unsupported(kind: Kind): UringError {
+  return errnoError(ENOSYS, kind.name, { hint: needs(kind, kernelRelease()) });
+}
+
+/** The error for an operation that ends because the proactor does. */
+export function closedError(name: string): UringError {
+  return errnoError(ECANCELED, name, { hint: "The proactor was closed" });
+}
+
+function needs(kind: Kind, release: string): string {
+  return `The operation ${kind.name} needs Linux ${kind.since}, and this is ${release}`;
+}
+
+/** Whether a kernel's release is before a version such as "6.7". */
+function older(release: string, version: string): boolean {
+  const [major = 0, minor = 0] = release.split(".").map(Number.parseFloat);
+  const [wantMajor = 0, wantMinor = 0] = version.split(".").map(Number);
+  return major < wantMajor || (major === wantMajor && minor < wantMinor);
+}

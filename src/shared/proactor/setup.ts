@@ -1,0 +1,95 @@
+import {
+  IORING_SETUP_CLAMP,
+  IORING_SETUP_COOP_TASKRUN,
+  IORING_SETUP_DEFER_TASKRUN,
+  IORING_SETUP_IOPOLL,
+  IORING_SETUP_R_DISABLED,
+  IORING_SETUP_SINGLE_ISSUER,
+  IORING_SETUP_SUBMIT_ALL,
+  IORING_SETUP_TASKRUN_FLAG,
+} from "../abi/index.ts";
+import { UringError } from "../errors.ts";
+import type { RingMemoryKind } from "../ring/options.ts";
+import { DrivenRing } from "./driven-ring.ts";
+
+/** How a proactor is made. */
+export interface ProactorOptions {
+  /** Entries of the submission queue, which is how many operations go to the kernel in one call; 256 unless given. */
+  entries?: number | undefined;
+  /**
+   * Entries of the completion queue, which is how many operations can be in flight at a time: the others wait in order.
+   * 4096 unless given, 65536 at most.
+   */
+  cqEntries?: number | undefined;
+  /**
+   * `IORING_SETUP_*` flags instead of those chosen for this kernel, the best of which are `SINGLE_ISSUER`, `DEFER_TASKRUN`,
+   * `TASKRUN_FLAG`, `SUBMIT_ALL` and `CLAMP`.
+   */
+  flags?: number | undefined;
+  /** Milliseconds until an idle poller thread sleeps, with `IORING_SETUP_SQPOLL`. */
+  sqThreadIdle?: number | undefined;
+  /** Where the ring's memory comes from. */
+  memory?: RingMemoryKind | undefined;
+  /**
+   * How many kernel threads may work on what blocks: `bounded` on files, `unbounded` on everything else. 128 unbounded ones
+   * unless given, where the kernel's own limit is that of the user's processes.
+   */
+  workers?: { bounded?: number; unbounded?: number } | undefined;
+  /** Records where each operation was called, and poisons memory that was given back. */
+  debug?: boolean | undefined;
+}
+
+const WORKERS = { unbounded: 128 };
+
+/** What to try, the best first: each kernel takes the first that it knows. */
+const LADDER = [
+  // 6.1
+  IORING_SETUP_SINGLE_ISSUER |
+    IORING_SETUP_DEFER_TASKRUN |
+    IORING_SETUP_TASKRUN_FLAG |
+    IORING_SETUP_SUBMIT_ALL,
+  // 5.19
+  IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG | IORING_SETUP_SUBMIT_ALL,
+  // 5.18
+  IORING_SETUP_SUBMIT_ALL,
+  0,
+].map((flags) => (flags | IORING_SETUP_CLAMP) >>> 0);
+
+/** Sets a proactor's ring up with the best flags that the kernel takes. */
+export function setUp(options: ProactorOptions): DrivenRing {
+  const { entries = 256, cqEntries = 4096, flags, sqThreadIdle, memory, workers = WORKERS } = options;
+  if (flags !== undefined && (flags & (IORING_SETUP_IOPOLL | IORING_SETUP_R_DISABLED)) !== 0) {
+    throw new TypeError(
+      "a proactor waits for completions to ring, which they do not with IORING_SETUP_IOPOLL, nor on a ring that is " +
+        "IORING_SETUP_R_DISABLED: use a Ring",
+    );
+  }
+  const rest = {
+    entries,
+    cqEntries,
+    ...(sqThreadIdle === undefined ? {} : { sqThreadIdle }),
+    ...(memory === undefined ? {} : { memory }),
+  };
+  const ring = firstOf(
+    flags === undefined ? LADDER : [flags],
+    (each) => new DrivenRing({ ...rest, flags: each }),
+  );
+  try {
+    ring.registerIowqMaxWorkers(workers);
+  } catch (error) {
+    // Before 5.15 the kernel's own limits stay.
+    if (!(error instanceof UringError && error.code === "EINVAL")) throw error;
+  }
+  return ring;
+}
+
+function firstOf(ladder: readonly number[], make: (flags: number) => DrivenRing): DrivenRing {
+  for (const flags of ladder.slice(0, -1)) {
+    try {
+      return make(flags);
+    } catch (error) {
+      if (!(error instanceof UringError && error.code === "EINVAL")) throw error;
+    }
+  }
+  return make(ladder.at(-1) as number);
+}
