@@ -107,6 +107,15 @@ export const makesFile = ({ opcode }: SimulatedOperation): boolean => MAKERS.inc
 export const hasName = ({ opcode, userData64 }: SimulatedOperation): boolean =>
   userData64 !== 0n && !NAMELESS.includes(opcode);
 
+/** Whether its memory must be of a registered buffer. */
+export function usesRegistered({ opcode, ioprio }: SimulatedOperation): boolean {
+  return (
+    opcode === abi.IORING_OP_READ_FIXED ||
+    opcode === abi.IORING_OP_WRITE_FIXED ||
+    (opcode === abi.IORING_OP_SEND_ZC && (ioprio & abi.IORING_RECVSEND_FIXED_BUF) !== 0)
+  );
+}
+
 /** Whether it tells of a second time when the network is done with its memory. */
 export function isZeroCopy({ opcode }: SimulatedOperation): boolean {
   return opcode === abi.IORING_OP_SEND_ZC || opcode === abi.IORING_OP_SENDMSG_ZC;

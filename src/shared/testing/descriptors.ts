@@ -1,5 +1,4 @@
 const EBADF = 9;
-const EPIPE = 32;
 
 /** File descriptors that the simulated kernel gives away begin here, where no real one is. */
 export const FIRST_FD = 1_000_000_000;
@@ -8,15 +7,12 @@ export const FIRST_FD = 1_000_000_000;
 export class SimulatedFile {
   /** What it is, or which operation made it. */
   readonly what: string;
-  readonly kind: "eventfd" | "stream" | "ring" | "other";
+  readonly kind: "eventfd" | "ring" | "other";
   /** How many descriptors there are of it. */
   references = 0;
   /** An eventfd's counter. */
-  counter = 0n;
-  /** What a stream holds to be read, and where what is written to it goes. */
-  readonly received: number[] = [];
-  peer: SimulatedFile | undefined;
-  /** Called once when something can be read, in the order of those that wait. */
+  #counter = 0n;
+  /** Called once when it can be read, in the order of those that wait. */
   readonly waiters: Set<() => void> = new Set();
   /** Called when the last descriptor is gone. */
   onClose: () => void = () => {};
@@ -26,43 +22,21 @@ export class SimulatedFile {
     this.kind = kind;
   }
 
-  /** Whether reads wait for what the simulated kernel itself brings. */
-  get waits(): boolean {
-    return this.kind === "eventfd" || this.kind === "stream";
-  }
-
   get readable(): boolean {
-    return this.counter > 0n || this.received.length > 0 || (this.kind === "stream" && !this.peer);
+    return this.#counter > 0n;
   }
 
-  /** Takes what is there to be read, up to so many bytes. */
-  take(length: number): Uint8Array {
-    if (this.kind !== "eventfd") return Uint8Array.from(this.received.splice(0, length));
+  /** Reads an eventfd's counter, and sets it back. */
+  take(): Uint8Array {
     const bytes = new Uint8Array(8);
-    new DataView(bytes.buffer).setBigUint64(0, this.counter, true);
-    this.counter = 0n;
+    new DataView(bytes.buffer).setBigUint64(0, this.#counter, true);
+    this.#counter = 0n;
     return bytes;
-  }
-
-  /** Writes bytes; how many, or `-errno`. */
-  put(bytes: Uint8Array): number {
-    if (this.kind === "eventfd") {
-      this.signal(new DataView(bytes.buffer, bytes.byteOffset).getBigUint64(0, true));
-      return 8;
-    }
-    if (this.peer === undefined) return -EPIPE;
-    this.peer.received.push(...bytes);
-    this.peer.wake();
-    return bytes.length;
   }
 
   /** Adds to an eventfd's counter. */
   signal(count = 1n): void {
-    this.counter += count;
-    this.wake();
-  }
-
-  wake(): void {
+    this.#counter += count;
     for (const waiter of [...this.waiters]) {
       this.waiters.delete(waiter);
       waiter();
@@ -71,12 +45,7 @@ export class SimulatedFile {
 
   /** One descriptor less. */
   release(): void {
-    if (--this.references > 0) return;
-    if (this.peer !== undefined) {
-      this.peer.peer = undefined;
-      this.peer.wake();
-    }
-    this.onClose();
+    if (--this.references === 0) this.onClose();
   }
 }
 

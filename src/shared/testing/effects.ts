@@ -9,6 +9,7 @@ import type { World } from "./world.ts";
 
 const EBADF = 9;
 const EFAULT = 14;
+const EINVAL = 22;
 const ENOBUFS = 105;
 
 /** What is written to memory that an operation is about to let go. */
@@ -136,13 +137,13 @@ function messageHead(world: World, operation: SimulatedOperation): Uint8Array<Ar
   return new Uint8Array(abi.io_uring_recvmsg_out.sizeof + name + control);
 }
 
-/** Hands over what is written to a simulated file; how much. */
-function send(world: World, { file, targets }: SimulatedOperation, res: number): number {
-  if (file?.waits !== true) return res;
-  const bytes = targets
-    .filter(({ data }) => data)
-    .flatMap(({ address, length }) => [...(world.memory.bytes(address, length) ?? [])]);
-  return file.put(Uint8Array.from(bytes.slice(0, res)));
+/** Adds what is written to an eventfd; how many bytes. */
+function send(world: World, { file, addr }: SimulatedOperation, res: number): number {
+  if (file?.kind !== "eventfd") return res;
+  const count = world.memory.view(addr, 8)?.getBigUint64(0, true);
+  if (count === undefined) return -EINVAL;
+  file.signal(count);
+  return 8;
 }
 
 /** What recvmsg writes to the message's head. */

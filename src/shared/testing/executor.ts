@@ -3,12 +3,12 @@ import {
   failsLink,
   hasName,
   isRead,
-  isWrite,
   isZeroCopy,
   needsFile,
   OPERATIONS,
   type Target,
   targetsOf,
+  usesRegistered,
   usualOutcome,
 } from "./behaviours.ts";
 import type { SimulatedFile } from "./descriptors.ts";
@@ -20,6 +20,7 @@ import type { World } from "./world.ts";
 
 const ENOENT = 2;
 const EBADF = 9;
+const EAGAIN = 11;
 const EFAULT = 14;
 const EINVAL = 22;
 const ETIME = 62;
@@ -93,6 +94,7 @@ export class Executor {
     if (ring.skips && operation.has(abi.IOSQE_IO_DRAIN)) return EOPNOTSUPP;
     if (opcode === abi.IORING_OP_LINK_TIMEOUT && before?.has(LINKED) !== true) return EINVAL;
     this.#name(operation);
+    if (usesRegistered(operation) && !withinRegistered(operation)) return EFAULT;
     operation.targets = targetsOf(operation, this.#world.memory);
     return operation.targets.every((target) => this.#take(operation, target)) ? 0 : EFAULT;
   }
@@ -215,14 +217,15 @@ export class Executor {
     const { random, options } = this.#world;
     if (this.#control(operation)) return;
     const { file } = operation;
-    const waits = isRead(operation) || (operation.opcode === abi.IORING_OP_POLL_ADD && wantsInput(operation));
-    if (file?.waits && waits) {
-      this.#awaitInput(operation, file);
+    const polls = operation.opcode === abi.IORING_OP_POLL_ADD && wantsInput(operation);
+    if (file?.kind === "eventfd" && (polls || isRead(operation))) {
+      this.#awaitSignal(operation, file);
       return;
     }
-    const outcome = file?.waits
-      ? { res: isWrite(operation) ? operation.length : 0 }
-      : (options.policy?.(operation, random) ?? usualOutcome(operation, random));
+    const outcome =
+      file?.kind === "eventfd"
+        ? { res: operation.length }
+        : (options.policy?.(operation, random) ?? usualOutcome(operation, random));
     this.#schedule(operation, outcome);
   }
 
@@ -242,25 +245,27 @@ export class Executor {
     operation.ring.later(() => this.#finish(operation, outcome));
   }
 
-  /** Waits until a simulated file can be read; who comes first gets it. */
-  #awaitInput(operation: SimulatedOperation, file: SimulatedFile): void {
+  /** Waits until an eventfd can be read, unless it is read without waiting; of several who comes first gets it. */
+  #awaitSignal(operation: SimulatedOperation, file: SimulatedFile): void {
     const { random, timeline } = this.#world;
+    const { multishot: more } = operation;
+    const polls = operation.opcode === abi.IORING_OP_POLL_ADD;
+    const waits = polls || more;
     const look = () => {
       operation.next = undefined;
-      if (!file.readable) return this.#awaitInput(operation, file);
-      const more = operation.multishot;
-      if (operation.opcode === abi.IORING_OP_POLL_ADD) {
-        return this.#arrive(operation, { res: POLLIN, more });
-      }
-      const data = file.take(operation.length);
-      return this.#arrive(operation, { res: data.length, data, more: more && data.length > 0 });
+      if (file.readable) {
+        const data = polls ? new Uint8Array(0) : file.take();
+        this.#arrive(operation, { res: polls ? POLLIN : data.length, data, more });
+      } else if (waits) this.#awaitSignal(operation, file);
+      else this.#arrive(operation, { res: -EAGAIN });
     };
     const wake = () => {
       operation.stopWaiting = undefined;
       operation.next = timeline.after(random.next() * USUAL_DELAY, look);
     };
     // A poll that goes on tells of what is new alone.
-    if (file.readable && (operation.shots === 0 || isRead(operation))) wake();
+    const news = file.readable && !(polls && operation.shots > 0);
+    if (news || !waits) wake();
     else {
       file.waiters.add(wake);
       operation.stopWaiting = () => file.waiters.delete(wake);
@@ -557,6 +562,12 @@ export class Executor {
 /** What a timespec says. */
 export function milliseconds(view: DataView, at: number): number {
   return Number(view.getBigInt64(at, true)) * 1000 + Number(view.getBigInt64(at + 8, true)) / 1e6;
+}
+
+/** Whether the memory of an operation is within the registered buffer that it names. */
+function withinRegistered({ ring, bufIndex, addr, len }: SimulatedOperation): boolean {
+  const buffer = ring.buffers?.[bufIndex];
+  return buffer !== undefined && addr >= buffer.address && addr + len <= buffer.address + buffer.length;
 }
 
 function wantsInput({ opFlags }: SimulatedOperation): boolean {

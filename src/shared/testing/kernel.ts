@@ -205,7 +205,7 @@ export class SimulatedKernel {
     const { load, allocate, watch } = runtime;
     const replaced: Pick<Runtime, "load" | "allocate" | "watch"> = {
       load: () => this.#shim,
-      watch: (fd, onReadable) => this.#watch(fd, onReadable) ?? watch.call(runtime, fd, onReadable),
+      watch: (eventfd, onSignal) => this.#watch(eventfd, onSignal) ?? watch.call(runtime, eventfd, onSignal),
       allocate(pages, shared) {
         try {
           return allocate.call(runtime, pages, shared);
@@ -262,18 +262,6 @@ export class SimulatedKernel {
       keep: (length) => real?.keep(length) ?? -ENOMEM,
       close: (fd) => this.#alone(() => this.#close(fd)),
       eventfd: () => descriptors.open(new SimulatedFile("eventfd", "eventfd")),
-      socketpair(out) {
-        const pair = [
-          new SimulatedFile("socketpair", "stream"),
-          new SimulatedFile("socketpair", "stream"),
-        ] as const;
-        pair[0].peer = pair[1];
-        pair[1].peer = pair[0];
-        const fds = new DataView(out.buffer, out.byteOffset, 8);
-        fds.setInt32(0, descriptors.open(pair[0]), true);
-        fds.setInt32(4, descriptors.open(pair[1]), true);
-        return 0;
-      },
       errnoName: (errno, out, size) =>
         real?.errnoName(errno, out, size) ?? text(ERRNOS[errno] ?? "", out, size),
       kernelRelease: (out, size) => text(RELEASE, out, size),
@@ -420,18 +408,21 @@ export class SimulatedKernel {
     }
   }
 
-  /** `Runtime.watch` of a simulated socket; `undefined` for a real one. */
-  #watch(fd: number, onReadable: () => void): Watch | undefined {
+  /** `Runtime.watch` of a simulated eventfd; `undefined` for a real one. */
+  #watch(eventfd: number, onSignal: () => void): Watch | undefined {
     const { descriptors } = this.#world;
-    const file = descriptors.get(fd);
-    if (file?.kind !== "stream") return undefined;
+    const file = descriptors.get(eventfd);
+    if (file?.kind !== "eventfd") return undefined;
     let closed = false;
     let keepAlive: unknown;
-    const wait = () => file.waiters.add(() => setImmediate(read));
+    const later = () => setImmediate(read);
     const read = () => {
       if (closed) return;
-      if (file.take(Number.MAX_SAFE_INTEGER).length > 0) onReadable();
-      if (!closed && file.peer !== undefined) wait();
+      if (file.readable) {
+        file.take();
+        onSignal();
+      }
+      if (!closed) file.waiters.add(later);
     };
     const ref = () => {
       if (!closed) keepAlive ??= setInterval(() => {}, LONG);
@@ -441,8 +432,7 @@ export class SimulatedKernel {
       keepAlive = undefined;
     };
     ref();
-    if (file.readable) setImmediate(read);
-    else wait();
+    later();
     return {
       ref,
       unref,
@@ -450,7 +440,8 @@ export class SimulatedKernel {
         if (closed) return;
         unref();
         closed = true;
-        descriptors.close(fd);
+        file.waiters.delete(later);
+        descriptors.close(eventfd);
       },
     };
   }
