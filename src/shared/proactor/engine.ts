@@ -666,7 +666,7 @@ export class Engine implements Canceller {
       }
       if (operation.cancelled) return operation.reason;
     }
-    return failure(operation.kind, -res, operation.about);
+    return failure(operation.kind, -res, operation.kind.about?.(operation));
   }
 
   /** The kernel is done with an operation: everything of it is given back. */

@@ -1,18 +1,18 @@
 import type { UringError } from "../errors.ts";
 import { errnoError, kernelRelease } from "../ring/errno.ts";
-import type { Kind } from "./operation.ts";
+import type { Kind, Subject } from "./operation.ts";
 
 const OF_AGE = new Set([22, 38, 95]);
 const ENOSYS = 38;
 const ECANCELED = 125;
 
 /** The error for an operation that ended with `-errno`. */
-export function failure(kind: Kind, errno: number, about: string | undefined): UringError {
+export function failure(kind: Kind, errno: number, about: Subject = {}): UringError {
   const release = kernelRelease();
   // EINVAL, ENOSYS and EOPNOTSUPP are also what an older kernel says to what it has never heard of.
   const old = OF_AGE.has(errno) && older(release, kind.since);
   const hint = old ? needs(kind, release) : undefined;
-  return errnoError(errno, kind.name, { hint, path: about });
+  return errnoError(errno, kind.name, { hint, ...about });
 }
 
 /** The error for an operation that the kernel does not have. */

@@ -1,4 +1,5 @@
 import type { Target } from "../ring/direct.ts";
+import type { Ring } from "../ring/ring.ts";
 import type { Sqe } from "../ring/sqe.ts";
 
 /**
@@ -20,6 +21,14 @@ export interface Kind {
   discard?(operation: Operation, res: number): void;
   /** Whether a failure is the answer itself, of which `value` makes what it is: a timeout that ran out. */
   answers?(res: number): boolean;
+  /** What it was on, which its errors name. */
+  about?(operation: Operation): Subject;
+}
+
+/** What an operation is on, where that is no descriptor. */
+export interface Subject {
+  readonly path?: string;
+  readonly address?: string;
 }
 
 /** Who is told of an operation's completions, instead of a promise. */
@@ -33,6 +42,8 @@ export interface Receiver {
 
 /** What an operation can be asked to end early by. */
 export interface Canceller {
+  /** Whose tables have what operations open. */
+  readonly ring: Ring;
   cancel(operation: Operation, reason: unknown): void;
 }
 
@@ -104,8 +115,6 @@ export class Operation {
   resolve: Settle = ignored;
   reject: Settle = ignored;
   receiver: Receiver | null = null;
-  /** The path or address that errors name. */
-  about: string | undefined = undefined;
   /** When it was called, where that is recorded. */
   started: number = Number.NaN;
   stack: string | undefined = undefined;
@@ -148,7 +157,6 @@ export class Operation {
     this.reason = undefined;
     this.signal = null;
     this.receiver = null;
-    this.about = undefined;
     this.started = Number.NaN;
     this.stack = undefined;
   }
