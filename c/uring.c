@@ -216,18 +216,11 @@ EXPORT int32_t uring_close(int32_t fd)
 	return (int32_t)call6(__NR_close, fd, 0, 0, 0, 0, 0);
 }
 
-/* An eventfd whose reads wait: a ring leaves those to be done later. The fd, or -errno. */
+/* An eventfd as the runtimes' event loops want it: its reads do not wait. The fd, or -errno. */
 EXPORT int32_t uring_eventfd(void);
 EXPORT int32_t uring_eventfd(void)
 {
-	return (int32_t)call6(__NR_eventfd2, 0, EFD_CLOEXEC, 0, 0, 0, 0);
-}
-
-/* Two connected sockets, as the runtimes' event loops want them: they do not wait. 0, or -errno. */
-EXPORT int32_t uring_socketpair(int32_t *fds);
-EXPORT int32_t uring_socketpair(int32_t *fds)
-{
-	return (int32_t)call6(__NR_socketpair, AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, (long)fds, 0, 0);
+	return (int32_t)call6(__NR_eventfd2, 0, EFD_CLOEXEC | EFD_NONBLOCK, 0, 0, 0, 0);
 }
 
 /* Copies text and its NUL as far as size allows; its whole length. */

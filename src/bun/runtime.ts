@@ -1,5 +1,6 @@
 import { dlopen, type Pointer, toArrayBuffer } from "bun:ffi";
-import { type Runtime, type Shim, SYMBOLS } from "../shared/runtime.ts";
+import { Readable } from "node:stream";
+import { type Runtime, type Shim, SYMBOLS, type Watch } from "../shared/runtime.ts";
 import { keptMemory, loadShim } from "../shared/shim.ts";
 
 let shim: Shim | undefined;
@@ -27,29 +28,31 @@ export const runtime: Runtime = {
     return kept ?? new WebAssembly.Memory({ initial: pages, maximum: pages, shared }).buffer;
   },
 
-  watch(fd, onReadable) {
-    let socket: Bun.Socket | undefined;
+  watch(eventfd, onSignal) {
+    // Of the ways to wait for an fd that is no socket the one that can be let go: Bun gives a stream of a file these two
+    // methods when it becomes one of Node's. They count, from none, while the stream itself counts as held until then.
+    const stream = Readable.fromWeb(Bun.file(eventfd).stream() as never) as Readable &
+      Pick<Watch, "ref" | "unref">;
+    let held = true;
     let closed = false;
-    const options = {
-      fd,
-      socket: {
-        // Called before connect returns: it is connected.
-        open(opened: Bun.Socket) {
-          socket = opened;
-        },
-        data() {
-          if (!closed) onReadable();
-        },
-      },
-    };
-    // The declarations know fds for listening alone.
-    void Bun.connect(options as unknown as Bun.UnixSocketOptions);
+    stream.ref();
+    stream.on("data", () => {
+      if (!closed) onSignal();
+    });
+    // It does not close what it was given, and leaves the event loop before it tells.
+    stream.on("close", () => shim?.close(eventfd));
     return {
-      ref: () => socket?.ref(),
-      unref: () => socket?.unref(),
+      ref() {
+        if (!held) stream.ref();
+        held = true;
+      },
+      unref() {
+        if (held) stream.unref();
+        held = false;
+      },
       close() {
         closed = true;
-        socket?.terminate();
+        stream.destroy();
       },
     };
   },
@@ -67,7 +70,6 @@ function open(path: string): Shim {
     uring_keep: signature("uring_keep"),
     uring_close: signature("uring_close"),
     uring_eventfd: signature("uring_eventfd"),
-    uring_socketpair: signature("uring_socketpair"),
     uring_errno_name: signature("uring_errno_name"),
     uring_kernel_release: signature("uring_kernel_release"),
     uring_sysctl_disabled: signature("uring_sysctl_disabled"),
@@ -84,7 +86,6 @@ function open(path: string): Shim {
     keep: symbols.uring_keep,
     close: symbols.uring_close,
     eventfd: symbols.uring_eventfd,
-    socketpair: symbols.uring_socketpair,
     errnoName: symbols.uring_errno_name,
     kernelRelease: symbols.uring_kernel_release,
     sysctlDisabled: symbols.uring_sysctl_disabled,

@@ -1,7 +1,18 @@
 import { Socket } from "node:net";
+import process from "node:process";
 import { UringUnavailableError } from "../shared/errors.ts";
 import { type Runtime, type Shim, SYMBOLS } from "../shared/runtime.ts";
 import { keptMemory, loadShim, NotAllowedError } from "../shared/shim.ts";
+
+const COUNTER_BYTES = 8;
+
+/** What Node's sockets are made of, as far as it is used, which no declaration tells. */
+interface Bindings {
+  binding(name: "pipe_wrap"): {
+    readonly Pipe: new (type: number) => { open(fd: number): number };
+    readonly constants: { readonly SOCKET: number };
+  };
+}
 
 let shim: Shim | undefined;
 
@@ -28,13 +39,27 @@ export const runtime: Runtime = {
     return kept ?? new WebAssembly.Memory({ initial: pages, maximum: pages, shared }).buffer;
   },
 
-  watch(fd, onReadable) {
+  watch(eventfd, onSignal) {
     let closed = false;
     const callback = () => {
-      if (!closed) onReadable();
+      if (!closed) onSignal();
       return true;
     };
-    const socket = new Socket({ fd, readable: true, onread: { buffer: new Uint8Array(64), callback } });
+    // A socket looks at what it is given and takes no eventfd; the handle below does not look.
+    const { Pipe, constants } = (process as unknown as Bindings).binding("pipe_wrap");
+    const handle = new Pipe(constants.SOCKET);
+    const failure = handle.open(eventfd);
+    if (failure !== 0) {
+      shim?.close(eventfd);
+      throw new Error(
+        `Deno's event loop does not wait for an eventfd: a handle on it failed with ${failure}`,
+      );
+    }
+    const socket = new Socket({
+      handle,
+      readable: true,
+      onread: { buffer: new Uint8Array(COUNTER_BYTES), callback },
+    });
     socket.resume();
     return {
       ref: () => void socket.ref(),
@@ -81,7 +106,6 @@ function open(path: string): Shim {
     keep: symbols.uring_keep,
     close: symbols.uring_close,
     eventfd: symbols.uring_eventfd,
-    socketpair: symbols.uring_socketpair as Shim["socketpair"],
     errnoName: symbols.uring_errno_name as Shim["errnoName"],
     kernelRelease: symbols.uring_kernel_release as Shim["kernelRelease"],
     sysctlDisabled: symbols.uring_sysctl_disabled,

@@ -25,19 +25,20 @@ export interface Runtime {
   allocate(pages: number, shared: boolean): ArrayBuffer | SharedArrayBuffer;
 
   /**
-   * Has the event loop wait for bytes on a socket, which are read and thrown away.
+   * Has the event loop wait for an eventfd, whose counter it reads and so sets back.
    *
-   * @param fd a stream socket that does not block, the runtime's from now on
-   * @param onReadable called on the event loop after bytes have come, once for however many
+   * @param eventfd one whose reads do not wait, the runtime's from now on to close
+   * @param onSignal called on the event loop after the eventfd has been signalled, once for however many times; must not
+   * throw
    */
-  watch(fd: number, onReadable: () => void): Watch;
+  watch(eventfd: number, onSignal: () => void): Watch;
 }
 
-/** An fd that the event loop waits for. At first it keeps the process running. */
+/** An eventfd that the event loop waits for. At first it keeps the process running. */
 export interface Watch {
   /** Keeps the process running. */
   ref(): void;
-  /** Lets the process end although bytes may come. */
+  /** Lets the process end although a signal may come. */
   unref(): void;
   /** Ends it, for good: calls nothing back from now on, and closes the fd now or within a turn of the event loop. */
   close(): void;
@@ -76,10 +77,8 @@ export interface Shim {
   keep(length: number): number;
   /** `close(2)`. */
   close(fd: number): number;
-  /** A new `eventfd(2)` whose reads wait; its fd or `-errno`. */
+  /** A new `eventfd(2)` whose reads do not wait; its fd or `-errno`. */
   eventfd(): number;
-  /** Writes the fds of a new `socketpair(2)` of streams, two 32-bit integers; 0 or `-errno`. */
-  socketpair(out: Uint8Array): number;
   /** Writes `"EINVAL: invalid argument"` with a NUL; the length, 0 for a number that is no errno. */
   errnoName(errno: number, out: Uint8Array, size: number): number;
   /** Writes the kernel's release with a NUL; the length or `-errno`. */
@@ -104,7 +103,6 @@ export const SYMBOLS = {
   uring_keep: { parameters: ["f64"], result: "f64" },
   uring_close: { parameters: ["i32"], result: "i32" },
   uring_eventfd: { parameters: [], result: "i32" },
-  uring_socketpair: { parameters: ["buffer"], result: "i32" },
   uring_errno_name: { parameters: ["i32", "buffer", "u32"], result: "i32" },
   uring_kernel_release: { parameters: ["buffer", "u32"], result: "i32" },
   uring_sysctl_disabled: { parameters: [], result: "i32" },

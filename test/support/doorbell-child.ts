@@ -1,12 +1,17 @@
 // When a process ends that has a doorbell. Run by doorbell.test.ts, which looks at what is printed.
 
 import { BelledRing } from "./belled-ring.ts";
-import { writesFromThread } from "./system.ts";
+import { child, writesFromThread } from "./system.ts";
 
 const belled = new BelledRing();
 const { doorbell, pipe } = belled;
 /** Long enough for a process with nothing to do to end. */
-const LATER = { pauseMs: 300 };
+const LATER_MS = 300;
+
+/** Has another process write: a thread's code may be gone before the thread is, where this process ends first. */
+function writeLater(): void {
+  child({ delayMs: LATER_MS, fd: pipe.write });
+}
 
 function begin(): void {
   belled.read(1);
@@ -17,14 +22,14 @@ function begin(): void {
 const parts: Record<string, () => void | Promise<void>> = {
   unheld() {
     begin();
-    writesFromThread(pipe.write, LATER);
+    writeLater();
     void belled.next().then(() => console.log("rung"));
     doorbell.hold(false);
   },
 
   async held() {
     begin();
-    writesFromThread(pipe.write, LATER);
+    writeLater();
     await belled.next();
     console.log("rung");
     begin();
@@ -34,7 +39,7 @@ const parts: Record<string, () => void | Promise<void>> = {
   toggled() {
     begin();
     for (let i = 0; i < 1001; i++) doorbell.hold(i % 2 === 0);
-    writesFromThread(pipe.write, LATER);
+    writeLater();
     void belled.next().then(() => console.log("rung"));
   },
 
@@ -42,13 +47,13 @@ const parts: Record<string, () => void | Promise<void>> = {
   early() {
     doorbell.hold(true);
     begin();
-    writesFromThread(pipe.write, LATER);
+    writeLater();
     void belled.next().then(() => console.log("rung"));
   },
 
   other() {
     begin();
-    writesFromThread(pipe.write, LATER);
+    writeLater();
     const timer = setTimeout(() => console.log("late"), 30_000);
     void belled.next().then(() => {
       console.log("rung");

@@ -75,15 +75,16 @@ export class Doorbell {
     const shim = runtime.load();
     const eventfd = shim.eventfd();
     if (eventfd < 0) throw errnoError(-eventfd, "eventfd2");
+    const watch = runtime.watch(eventfd, () => this.#signalled());
     try {
       this.#ring.cqEventfdToggle(false);
       this.#ring.registerEventfd(eventfd);
     } catch (error) {
-      shim.close(eventfd);
+      watch.close();
       throw error;
     }
-    this.#watch = runtime.watch(eventfd, () => this.#signalled());
-    if (!this.#held) this.#watch.unref();
+    if (!this.#held) watch.unref();
+    this.#watch = watch;
   }
 
   /** What was under way when it was silenced tells nothing that is not known. */

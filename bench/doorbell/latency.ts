@@ -1,0 +1,185 @@
+// From a write of another process to the JavaScript that reads it: through a ring and a waker, and through a socket of the
+// runtime's own. One runtime, one waker, one pattern: `latency.ts WAKER SPIN gap|echo COUNT MICROSECONDS`; prints JSON.
+
+import { execFileSync, spawn } from "node:child_process";
+import { mkdtempSync, rmSync } from "node:fs";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { alloc, encodeSockaddr, Ring } from "uring";
+import { IORING_SETUP_DEFER_TASKRUN, IORING_SETUP_SINGLE_ISSUER, IORING_SETUP_TASKRUN_FLAG } from "uring/abi";
+import { runtime } from "#runtime";
+import { openPeer, wakers } from "./wakers.ts";
+
+const [name = "relay", spin = "0", pattern = "gap", count = "2000", gap = "200", sides = "both"] =
+  process.argv.slice(2);
+const SPIN = Number(spin) / 1000;
+const echo = pattern === "echo";
+const folder = mkdtempSync(join(tmpdir(), "uring-doorbell-"));
+const source = fileURLToPath(new URL("peer.c", import.meta.url));
+for (const [file, flags] of [
+  ["peer.so", ["-shared", "-fPIC"]],
+  ["peer", []],
+] as const) {
+  execFileSync("cc", ["-O2", "-pthread", ...flags, source, "-o", join(folder, file)]);
+}
+const peer = await openPeer(join(folder, "peer.so"));
+
+const ring = new Ring({
+  entries: 64,
+  flags: IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_TASKRUN_FLAG,
+});
+ring.cqEventfdToggle(false);
+let wakes = 0;
+let enters = 0;
+const settle = new Map<number, (res: number) => void>();
+
+/** What a proactor does with an operation: a promise, and a flush at the end of the tick. */
+let flushing = false;
+function operation(
+  id: number,
+  fill: (sqe: NonNullable<ReturnType<Ring["getSqe"]>>) => void,
+): Promise<number> {
+  const sqe = ring.getSqe();
+  if (sqe === null) throw new Error("the queue is full");
+  fill(sqe);
+  sqe.setData64(id);
+  if (!flushing) {
+    flushing = true;
+    queueMicrotask(flush);
+  }
+  return new Promise((resolve) => settle.set(id, resolve));
+}
+
+function flush(): void {
+  flushing = false;
+  ring.cqEventfdToggle(false);
+  enters++;
+  ring.submitAndGetEvents();
+  const got = ring.drain((id, res) => settle.get(id)?.(res));
+  if (got > 0) last = performance.now();
+  if (SPIN > 0 && performance.now() - last < SPIN) {
+    if (!spinning) {
+      spinning = true;
+      setImmediate(turn);
+    }
+    return;
+  }
+  arm();
+}
+
+let last = 0;
+let spinning = false;
+let armed = false;
+
+function turn(): void {
+  if (ring.pending) {
+    spinning = false;
+    flush();
+  } else if (performance.now() - last < SPIN) setImmediate(turn);
+  else {
+    spinning = false;
+    arm();
+  }
+}
+
+function arm(): void {
+  waker.prepare?.();
+  ring.cqEventfdToggle(true);
+  armed = !ring.pending;
+  if (!armed) queueMicrotask(flush);
+}
+
+const waker = (wakers[name] as NonNullable<(typeof wakers)[string]>)(() => {
+  if (!armed) return;
+  armed = false;
+  wakes++;
+  flush();
+}, peer);
+ring.registerEventfd(waker.eventfd);
+
+const latencies = { ring: [] as number[], own: [] as number[] };
+function arrived(side: keyof typeof latencies, view: DataView): void {
+  latencies[side].push(peer.now() - Number(view.getBigUint64(0, true)) / 1000);
+}
+
+// The ring's side.
+const ringPath = join(folder, "ring");
+const address = encodeSockaddr({ family: "unix", path: ringPath });
+const listener = await operation(1, (sqe) => sqe.prepSocket(1, 1, 0, 0));
+await operation(1, (sqe) => sqe.prepBind(listener, address, address.byteLength));
+await operation(1, (sqe) => sqe.prepListen(listener, 1));
+async function serveRing(): Promise<void> {
+  const fd = await operation(1, (sqe) => sqe.prepAccept(listener, 0, 0, 0));
+  const memory = alloc(64);
+  const view = new DataView(memory.bytes.buffer, memory.bytes.byteOffset, 8);
+  while ((await operation(1, (sqe) => sqe.prepRecv(fd, memory, 64, 0))) > 0) {
+    arrived("ring", view);
+    if (echo) void operation(2, (sqe) => sqe.prepSend(fd, memory, 1, 0));
+  }
+}
+
+// The runtime's own.
+const ownPath = join(folder, "own");
+const one = new Uint8Array(1);
+await new Promise<void>((resolve) => {
+  if ("Bun" in globalThis) {
+    Bun.listen({
+      unix: ownPath,
+      socket: {
+        data(socket, data) {
+          arrived("own", new DataView(data.buffer, data.byteOffset));
+          if (echo) socket.write(one);
+        },
+      },
+    });
+    resolve();
+  } else {
+    createServer((socket) => {
+      socket.on("data", (data: Uint8Array) => {
+        arrived("own", new DataView(data.buffer, data.byteOffset));
+        if (echo) socket.write(one);
+      });
+    }).listen(ownPath, resolve);
+  }
+});
+
+const served = serveRing();
+let before = process.cpuUsage();
+const paths =
+  sides === "own" ? [ownPath, ownPath] : sides === "ring" ? [ringPath, ringPath] : [ringPath, ownPath];
+if (sides === "ring") void serveRing;
+const process_ = spawn(join(folder, "peer"), [...paths, pattern, count, gap], {
+  stdio: ["ignore", "pipe", "inherit"],
+});
+let printed = "";
+process_.stdout.on("data", (data) => {
+  printed += data;
+});
+before = process.cpuUsage();
+await new Promise((resolve) => process_.on("close", resolve));
+const { user, system } = process.cpuUsage(before);
+if (sides === "both") await served;
+
+function at(values: number[], share: number): number {
+  const sorted = values.slice(Math.floor(values.length / 10)).sort((a, b) => a - b);
+  return Math.round((sorted[Math.floor(sorted.length * share)] ?? Number.NaN) * 10) / 10;
+}
+const trips = printed.trim().split(" ").map(Number);
+console.log(
+  JSON.stringify({
+    runtime: runtime.name,
+    waker: name,
+    spin: Number(spin),
+    pattern: echo ? "echo" : `${gap} us`,
+    ring: [at(latencies.ring, 0.5), at(latencies.ring, 0.99)],
+    own: [at(latencies.own, 0.5), at(latencies.own, 0.99)],
+    ...(echo ? { trips } : {}),
+    wakes: Math.round((100 * wakes) / latencies.ring.length) / 100,
+    enters: Math.round((100 * enters) / latencies.ring.length) / 100,
+    cpuPerByte: Math.round((10 * (user + system)) / (latencies.ring.length + latencies.own.length)) / 10,
+  }),
+);
+rmSync(folder, { recursive: true });
+process.exit(0);
