@@ -55,11 +55,8 @@ export const runtime: Runtime = {
         `Deno's event loop does not wait for an eventfd: a handle on it failed with ${failure}`,
       );
     }
-    const socket = new Socket({
-      handle,
-      readable: true,
-      onread: { buffer: new Uint8Array(COUNTER_BYTES), callback },
-    });
+    const options = { handle, readable: true, onread: { buffer: new Uint8Array(COUNTER_BYTES), callback } };
+    const socket = new Socket(options as unknown as ConstructorParameters<typeof Socket>[0]);
     socket.resume();
     return {
       ref: () => void socket.ref(),

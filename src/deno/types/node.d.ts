@@ -2,11 +2,7 @@
 
 declare module "node:net" {
   export class Socket {
-    constructor(options: {
-      handle: object;
-      readable: boolean;
-      onread: { buffer: Uint8Array; callback(): boolean };
-    });
+    constructor(options: object);
     resume(): this;
     ref(): this;
     unref(): this;
