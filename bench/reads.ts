@@ -2,24 +2,13 @@ import { readSync } from "node:fs";
 import { type FileHandle, open } from "node:fs/promises";
 import { alloc, type Pinned, Ring, type Sqe } from "uring";
 
+import { BLOCK, next, position, readAll } from "./support/blocks.ts";
 import { interleave, type Side, timed, timedAsync } from "./support/measure.ts";
 import { count, describeRing, entriesFor } from "./support/nops.ts";
 import { heading, line } from "./support/table.ts";
 import { buildLine, Twin } from "./support/twin.ts";
 
-const BLOCK = 4096;
-/** 64 MiB: less than a runtime's own executable, which is the file read from. */
-const BLOCKS = 16384;
 const BARS: Readonly<Record<number, number | undefined>> = { 1: undefined, 64: 1.03 };
-
-/** The next of a series of random numbers, the same as the twin's. */
-function next(random: number): number {
-  return (Math.imul(random, 1664525) + 1013904223) | 0;
-}
-
-function position(random: number): number {
-  return ((random >>> 8) & (BLOCKS - 1)) * BLOCK;
-}
 
 /** 4 KiB reads at random places of a file that is in the page cache. */
 export async function benchReads(): Promise<void> {
@@ -109,14 +98,5 @@ function runSync(fd: number, view: Uint8Array, operations: number): void {
   for (let done = 0; done < operations; done++) {
     random = next(random);
     readSync(fd, view, 0, BLOCK, position(random));
-  }
-}
-
-/** Brings the file into the page cache. */
-async function readAll(file: FileHandle): Promise<void> {
-  const view = new Uint8Array(1 << 20);
-  for (let offset = 0; offset < BLOCKS * BLOCK; offset += view.length) {
-    const { bytesRead } = await file.read(view, 0, view.length, offset);
-    if (bytesRead < view.length) throw new Error("the file is too small to read at random from");
   }
 }

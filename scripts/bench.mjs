@@ -1,4 +1,4 @@
-// The benchmarks: `npm run bench [-- --runtime bun|deno] [--smoke]`.
+// The benchmarks: `npm run bench [-- --runtime bun|deno] [--smoke] [--proactor]`, with the last the proactor's alone.
 
 import { main, run } from "./project.mjs";
 import { parseArguments, runtimeEnvironment } from "./runtimes.mjs";
@@ -22,7 +22,10 @@ main((args) => {
       });
     };
     const { flags, env } = withoutCollection[name];
-    return [start("bench/main.ts", [], {}), start("bench/heap.ts", flags, env)];
+    const codes = [start("bench/proactor/main.ts", [], {})];
+    if (!rest.includes("--proactor"))
+      codes.push(start("bench/main.ts", [], {}), start("bench/heap.ts", flags, env));
+    return codes;
   });
   return codes.find((code) => code !== 0) ?? 0;
 });

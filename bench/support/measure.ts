@@ -13,6 +13,8 @@ export interface Statistics {
   readonly min: number;
   readonly median: number;
   readonly max: number;
+  /** Nanoseconds of this process's CPUs an operation, over all rounds. The shares of a CPU that threads had count too. */
+  readonly cpu: number;
 }
 
 /** `URING_BENCH_SMOKE=1` or `--smoke`: a few short rounds that show that everything runs. Their figures mean little. */
@@ -49,13 +51,18 @@ export async function interleave(sides: readonly Side[]): Promise<Statistics[]> 
   const lengths: number[] = [];
   for (const side of sides) lengths.push(await roundLength(side));
   const samples: number[][] = sides.map(() => []);
+  const cpu = sides.map(() => 0);
   for (let round = 0; round < ROUNDS; round++) {
     for (const [i, side] of sides.entries()) {
       const operations = lengths[i] as number;
+      const before = process.cpuUsage();
       samples[i]?.push((await side.round(operations)) / operations);
+      const { user, system } = process.cpuUsage(before);
+      // Warming up, which is an eighth more, is used as well.
+      cpu[i] = (cpu[i] as number) + ((user + system) * 1000) / (operations * 1.125) / ROUNDS;
     }
   }
-  return sides.map((side, i) => summarize(side.name, samples[i] as number[]));
+  return sides.map((side, i) => summarize(side.name, samples[i] as number[], cpu[i] as number));
 }
 
 /** How many operations take about a round's time. Finding out warms engines up, which compile in the background. */
@@ -69,8 +76,8 @@ async function roundLength(side: Side): Promise<number> {
   }
 }
 
-function summarize(name: string, samples: number[]): Statistics {
+function summarize(name: string, samples: number[], cpu: number): Statistics {
   const sorted = samples.toSorted((a, b) => a - b);
   const at = (index: number) => sorted[index] as number;
-  return { name, min: at(0), median: at(sorted.length >> 1), max: at(sorted.length - 1) };
+  return { name, min: at(0), median: at(sorted.length >> 1), max: at(sorted.length - 1), cpu };
 }
