@@ -4,14 +4,20 @@
  * @module
  */
 export { type UnavailableReason, UringError, UringUnavailableError } from "./errors.ts";
+export { Chain, type ChainOptions } from "./proactor/chain.ts";
+export { defaultProactor } from "./proactor/default.ts";
 export type { Counters } from "./proactor/engine.ts";
 export { Lease } from "./proactor/lease.ts";
 export type { Receiver } from "./proactor/operation.ts";
 export type { Memory } from "./proactor/operations/base.ts";
 export type { TransferOptions } from "./proactor/operations/files.ts";
+export type { ProactorAddress } from "./proactor/operations/messages.ts";
 export type { OperationOptions } from "./proactor/options.ts";
+export { BufferPool, type BufferPoolOptions } from "./proactor/pool.ts";
 export { type OperationInfo, Proactor } from "./proactor/proactor.ts";
+export type { RunOptions } from "./proactor/run.ts";
 export type { ProactorOptions } from "./proactor/setup.ts";
+export { Trace, type TraceEvent, type TraceFile, type TraceOptions } from "./proactor/trace.ts";
 export { type Availability, available } from "./ring/available.ts";
 export { type BpfFilter, type BpfInstruction, registerBpfFilterTask } from "./ring/bpf-filter.ts";
 export type { BufferPiece, BufferRing } from "./ring/buffer-ring.ts";

@@ -10,7 +10,7 @@ declare class TextDecoder {
   decode(bytes: Uint8Array): string;
 }
 
-declare const performance: { now(): number };
+declare const performance: { now(): number; readonly timeOrigin: number };
 
 declare class URL {
   constructor(url: string, base?: URL | string);

@@ -15,12 +15,13 @@ import { viewAddress, viewLength } from "../ring/view.ts";
 import { encodeTimespec } from "../structs/timespec.ts";
 import { Doorbell } from "./doorbell.ts";
 import { type DrivenRing, queues } from "./driven-ring.ts";
-import { closedError, failure, unsupported } from "./failure.ts";
+import { brokenChain, closedError, failure, unsupported } from "./failure.ts";
 import { Lease } from "./lease.ts";
 import {
   type Canceller,
   DEAD,
   type Kind,
+  MAX_GENERATION,
   type Observer,
   Operation,
   QUEUED,
@@ -40,7 +41,7 @@ const TIMER = 1 << 24;
 const INDEX = TIMER - 1;
 /** The low word of completions that end no operation. */
 const NOBODY = -1;
-/** The low word of messages from other rings; the high one is the receiver's to tell his own by. */
+/** The low word of messages from other rings; the high one is the receiver's token. */
 export const MESSAGE = -2;
 
 /** Completions that are looked at in one go, four words each. */
@@ -73,6 +74,9 @@ export interface Counters {
   spilled: number;
 }
 
+/** What a caller describes himself. */
+const ENTRY: Kind = { name: "entry", opcode: 0, since: "5.1", prepare: () => {} };
+
 /** Engines with operations the kernel may still work on: what these point to must stay reachable. */
 const living = new Set<Engine>();
 
@@ -91,10 +95,14 @@ export class Engine implements Canceller {
     stale: 0,
     spilled: 0,
   };
-  /** Called for messages of other rings. */
-  onMessage: ((token: number, res: number, flags: number) => void) | null = null;
-  /** Told of each operation's start and end, while something listens. */
+  /** Called for messages of other rings; where it is set, those wake this thread. */
+  onMessage: ((value: number) => void) | null = null;
+  /** Told of each operation's end, while something listens. */
   observer: Observer | null = null;
+  /** Whether `block` is called again and again, so that nothing needs to ring. */
+  driven = false;
+  /** What only those know who may send messages: the high word of these, and of completions that end no operation. */
+  readonly token: number;
   readonly #debug: boolean;
   readonly #supported: readonly boolean[];
   readonly #poller: boolean;
@@ -121,6 +129,8 @@ export class Engine implements Canceller {
   #cancelAll = false;
   #doorbell: Doorbell | null = null;
   #ref = true;
+  /** Whether somebody waits for messages, which are no operations. */
+  #listening = false;
   /** Whether a flush is on its way. */
   #scheduled = false;
   #flushing = false;
@@ -155,13 +165,16 @@ export class Engine implements Canceller {
   readonly #onRing = (): void => {
     if (this.#state === "closed") return;
     this.counters.wakes++;
+    this.observer?.woken();
     this.#turn = performance.now();
     this.flush();
   };
 
-  constructor(ring: DrivenRing, debug: boolean) {
+  /** @param addressable whether other rings may put completions into this one */
+  constructor(ring: DrivenRing, debug: boolean, addressable = false) {
     this.ring = ring;
     this.#debug = debug;
+    this.token = addressable ? randomWord() : 0;
     const probe = ring.probe();
     this.#supported = Array.from({ length: 256 }, (_, opcode) => probe.supports(opcode));
     this.#poller = (ring.params.flags & IORING_SETUP_SQPOLL) !== 0;
@@ -249,14 +262,14 @@ export class Engine implements Canceller {
       if (this.#state !== "open") throw closedError(kind.name);
       if (!this.#supported[kind.opcode]) throw unsupported(kind);
       if (options !== NO_OPTIONS) checkOptions(options);
-      return this.#take(kind, target, memory, length, offset, flags, options, extra);
+      return this.take(kind, target, memory, length, offset, flags, options, extra);
     } catch (error) {
       extra?.[Symbol.dispose]();
       throw error;
     }
   }
 
-  #take(
+  private take(
     kind: Kind,
     target: Target,
     memory: Mem | Lease | null,
@@ -280,7 +293,7 @@ export class Engine implements Canceller {
       held = memory;
     } else if (memory instanceof Lease) {
       bytes = checkLength(bytes, Lease.lengthOf(memory));
-      buffer = Lease.bufferOf(memory);
+      buffer = Lease.bufferOf(memory, this.ring);
       address = Lease.use(memory);
       held = memory;
     } else if (typeof memory === "number" || typeof memory === "bigint") {
@@ -293,7 +306,7 @@ export class Engine implements Canceller {
       bytes = checkLength(bytes, viewLength(memory));
       held = memory;
     }
-    const operation = this.#free ?? this.#grow();
+    const operation = this.#free ?? this.grow();
     this.#free = operation.next;
     operation.next = null;
     operation.kind = kind;
@@ -322,9 +335,11 @@ export class Engine implements Canceller {
     return operation;
   }
 
-  #grow(): Operation {
+  private grow(): Operation {
     if (this.#operations.length > INDEX) throw new RangeError(`${INDEX} operations are in flight`);
     const operation = new Operation(this.#operations.length, this);
+    // What others make up must not be taken for an operation's completion.
+    if (this.token !== 0) operation.generation = randomWord();
     this.#operations.push(operation);
     return operation;
   }
@@ -338,6 +353,12 @@ export class Engine implements Canceller {
     this.#waiting++;
     this.#started++;
     this.schedule();
+  }
+
+  /** Gives back an operation that was prepared, and is not to be enqueued. */
+  drop(operation: Operation): void {
+    operation.res = -ECANCELED;
+    this.end(operation);
   }
 
   /** Has a flush done at the end of this turn, or where the runtime has waited for long enough at the next. */
@@ -364,16 +385,19 @@ export class Engine implements Canceller {
     if (this.#inKernel >= this.#limit) return null;
     let sqe = queues.getSqe(this.ring);
     if (sqe === null) {
-      this.#handOver();
+      this.handOver();
       sqe = queues.getSqe(this.ring);
       if (sqe === null) return null;
     }
-    const operation = this.#free ?? this.#grow();
+    const operation = this.#free ?? this.grow();
     this.#free = operation.next;
     operation.next = null;
+    operation.kind = ENTRY;
+    operation.target = -1;
     operation.state = SUBMITTED;
     operation.receiver = receiver;
     operation.plain = false;
+    if (this.observer !== null) operation.started = performance.now();
     this.#inFlight++;
     this.#inKernel++;
     this.#entries.push(sqe);
@@ -393,9 +417,10 @@ export class Engine implements Canceller {
     if (operation.cancelled) return;
     if (operation.state === QUEUED && !operation.chained) {
       operation.state = DEAD;
+      operation.res = -ECANCELED;
       this.#waiting--;
       operation.reject(reason);
-      this.#letGo(operation);
+      this.letGo(operation);
       return;
     }
     if (operation.state !== SUBMITTED && operation.state !== QUEUED) return;
@@ -412,6 +437,8 @@ export class Engine implements Canceller {
 
   // ---------------------------------------------------------------------------------------------------- the loop
 
+  // No `#` for methods that every operation goes through: V8 checks the brand of `this` at each call of a `#` method.
+
   /** Hands over what is queued and settles what has completed, until there is nothing to do or others must have a turn. */
   flush(): void {
     if (this.#flushing || this.#state === "closed") return;
@@ -419,11 +446,11 @@ export class Engine implements Canceller {
     try {
       this.#doorbell?.silence();
       for (;;) {
-        const filled = this.#fill();
-        const handed = this.#handOver();
-        const reaped = this.#reap();
+        const filled = this.fill();
+        const handed = this.handOver();
+        const reaped = this.reap();
         this.#now = performance.now();
-        if (!this.#hasMore() && this.#quiet()) break;
+        if (!this.hasMore() && this.quiet()) break;
         // Nothing went in and nothing came out: the kernel is short of something, and others may have it.
         const stuck = filled === 0 && handed <= 0 && reaped === 0;
         if (stuck || this.#now - this.#turn > TURN_MS) {
@@ -435,40 +462,40 @@ export class Engine implements Canceller {
     } finally {
       this.#flushing = false;
     }
-    this.#doorbell?.hold(this.#ref && this.#inFlight > 0);
+    this.#hold();
     if (this.#waiting === 0) for (const resolve of this.#whenReady.splice(0)) resolve();
     if (this.#inKernel === 0) this.#whenIdle?.();
   }
 
   /** Whether there is something to hand over, and room for it. */
-  #hasMore(): boolean {
+  private hasMore(): boolean {
     if (this.#entries.length > 0 || this.#cancels.length > 0 || this.#cancelAll) return true;
-    return this.#head !== null && this.#hasRoom(this.#head.span);
+    return this.#head !== null && this.hasRoom(this.#head.span);
   }
 
   /** Whether there is nothing to do until a completion rings. */
-  #quiet(): boolean {
-    if (this.#inKernel === 0) return true;
+  private quiet(): boolean {
+    if (this.driven || (this.#inKernel === 0 && this.onMessage === null)) return true;
     this.#doorbell ??= new Doorbell(this.ring, this.#onRing);
     return this.#doorbell.arm();
   }
 
   /** Gives queued operations entries, as far as there is room; how many entries. */
-  #fill(): number {
+  private fill(): number {
     let filled = this.#cancels.length > 0 || this.#cancelAll ? this.#fillCancels() : 0;
     for (let operation = this.#head; operation !== null; operation = this.#head) {
       if (operation.state === DEAD) {
-        this.#shift(operation);
-        this.#recycle(operation);
+        this.shift(operation);
+        this.recycle(operation);
         continue;
       }
       const { span } = operation;
-      if (!this.#hasRoom(span) || (span > 1 && this.ring.sqSpaceLeft < span)) break;
+      if (!this.hasRoom(span) || (span > 1 && this.ring.sqSpaceLeft < span)) break;
       const sqe = queues.getSqe(this.ring);
       if (sqe === null) break;
-      this.#shift(operation);
+      this.shift(operation);
       this.#waiting--;
-      this.#describe(sqe, operation);
+      this.describe(sqe, operation);
       filled++;
     }
     if (this.#head !== null && filled > 0) this.counters.spilled++;
@@ -476,25 +503,28 @@ export class Engine implements Canceller {
   }
 
   /** Whether so many completions more will fit into their queue. */
-  #hasRoom(span: number): boolean {
+  private hasRoom(span: number): boolean {
     return this.#inKernel + span <= this.#limit || this.#inKernel === 0;
   }
 
-  #shift(operation: Operation): void {
+  private shift(operation: Operation): void {
     this.#head = operation.next;
     if (this.#head === null) this.#tail = null;
     operation.next = null;
   }
 
-  #describe(sqe: Sqe, operation: Operation): void {
+  private describe(sqe: Sqe, operation: Operation): void {
     try {
+      // A member of a chain, which has its place all the same.
+      if (operation.cancelled) throw operation.reason;
       operation.kind.prepare(sqe, operation);
     } catch (error) {
       // The entry is taken, and what is linked to it must fail.
-      sqe.reset().prepClose(-1).setFlags(operation.entryFlags).setDataWords(NOBODY, 0);
+      sqe.reset().prepClose(-1).setFlags(operation.entryFlags).setDataWords(NOBODY, this.token);
       this.#inKernel++;
+      operation.res = -ECANCELED;
       operation.reject(error);
-      this.#end(operation);
+      this.end(operation);
       return;
     }
     sqe.setDataWords(operation.index, operation.generation);
@@ -504,7 +534,6 @@ export class Engine implements Canceller {
     if (operation.plain) return;
     if (operation.deadline > 0) this.#describeTimer(sqe, operation);
     else if (operation.entryFlags !== 0) sqe.addFlags(operation.entryFlags);
-    if (operation.cancelled) this.#askEnd(operation);
   }
 
   #describeTimer(sqe: Sqe, operation: Operation): void {
@@ -525,7 +554,7 @@ export class Engine implements Canceller {
       const sqe = queues.getSqe(this.ring);
       if (sqe === null) return 0;
       this.#cancelAll = false;
-      sqe.prepCancel64(0, IORING_ASYNC_CANCEL_ANY | IORING_ASYNC_CANCEL_ALL).setDataWords(NOBODY, 0);
+      sqe.prepCancel64(0, IORING_ASYNC_CANCEL_ANY | IORING_ASYNC_CANCEL_ALL).setDataWords(NOBODY, this.token);
       this.#inKernel++;
       filled++;
     }
@@ -536,7 +565,7 @@ export class Engine implements Canceller {
       if (operation.state !== SUBMITTED || !operation.cancelled) continue;
       const sqe = queues.getSqe(this.ring);
       if (sqe === null) break;
-      sqe.prepCancel64(operation.userData, 0).setDataWords(NOBODY, 0);
+      sqe.prepCancel64(operation.userData, 0).setDataWords(NOBODY, this.token);
       this.#inKernel++;
       filled++;
     }
@@ -545,7 +574,7 @@ export class Engine implements Canceller {
   }
 
   /** Shows the kernel every entry; how many it took, or `-errno` where it can take none for now. */
-  #handOver(): number {
+  private handOver(): number {
     const entries = this.#entries;
     for (let i = 0; i < entries.length; i++) {
       const operation = this.#owners[i] as Operation;
@@ -562,20 +591,21 @@ export class Engine implements Canceller {
     if (handed > 0) {
       this.counters.enters++;
       this.counters.submitted += handed;
+      this.observer?.entered(handed);
       if (this.#poller) queues.sqringWait(this.ring);
     }
     return handed;
   }
 
   /** Settles what has completed; how many completions there were. */
-  #reap(): number {
+  private reap(): number {
     const cqes = this.#cqes;
     let total = 0;
     for (;;) {
       const count = queues.copyCqes(this.ring, cqes);
       for (let i = 0; i < count; i++) {
         const at = i << 2;
-        this.#completion(
+        this.completion(
           cqes[at] as number,
           cqes[at | 1] as number,
           cqes[at | 2] as number,
@@ -589,7 +619,7 @@ export class Engine implements Canceller {
     return total;
   }
 
-  #completion(low: number, high: number, res: number, flags: number): void {
+  private completion(low: number, high: number, res: number, flags: number): void {
     const operation = this.#operations[low & INDEX];
     if (
       low < 0 ||
@@ -597,40 +627,41 @@ export class Engine implements Canceller {
       operation.generation !== high ||
       operation.state !== SUBMITTED
     ) {
-      this.#stray(low, high, res, flags);
+      this.#stray(low, high, res);
       return;
     }
     const last = (flags & F_MORE) === 0;
     if (operation.plain) {
       if (!last) return;
       this.#inKernel--;
-      this.#settle(operation, res);
-      this.#end(operation);
+      this.settle(operation, res);
+      this.end(operation);
       return;
     }
     if (last) this.#inKernel--;
     if ((low & TIMER) !== 0) {
       if (res === -ETIME) operation.timedOut = true;
     } else if (operation.receiver !== null) {
-      this.#deliver(operation.receiver, res, flags, last);
-      if (last) this.#end(operation);
+      operation.res = res;
+      this.deliver(operation.receiver, res, flags, last);
+      if (last) this.end(operation);
       return;
     } else if (last) {
       operation.res = res;
     }
     // The timer may be the last to come.
     if (!last || --operation.pending > 0) return;
-    this.#settle(operation, operation.res);
-    this.#end(operation);
+    this.settle(operation, operation.res);
+    this.end(operation);
   }
 
-  #stray(low: number, high: number, res: number, flags: number): void {
-    if (low === NOBODY) this.#inKernel--;
-    else if (low === MESSAGE && this.onMessage !== null) this.onMessage(high, res, flags);
+  #stray(low: number, high: number, res: number): void {
+    if (low === NOBODY && high === this.token) this.#inKernel--;
+    else if (low === MESSAGE && high === this.token && this.onMessage !== null) this.onMessage(res);
     else this.counters.stale++;
   }
 
-  #deliver(receiver: Receiver, res: number, flags: number, last: boolean): void {
+  private deliver(receiver: Receiver, res: number, flags: number, last: boolean): void {
     try {
       receiver.complete(res, flags, last);
     } catch (error) {
@@ -641,10 +672,10 @@ export class Engine implements Canceller {
     }
   }
 
-  #settle(operation: Operation, res: number): void {
+  private settle(operation: Operation, res: number): void {
     const { kind } = operation;
     if (res < 0 && kind.answers?.(res) !== true) {
-      operation.reject(this.#failure(operation, res));
+      operation.reject(this.failure(operation, res));
     } else if (operation.cancelled && kind.discard !== undefined) {
       kind.discard(operation, res);
       operation.reject(operation.reason);
@@ -659,35 +690,36 @@ export class Engine implements Canceller {
     }
   }
 
-  #failure(operation: Operation, res: number): unknown {
+  private failure(operation: Operation, res: number): unknown {
     if (res === -ECANCELED || res === -EINTR) {
       if (operation.timedOut) {
         return new DOMException(`${operation.kind.name} took longer than its timeout`, "TimeoutError");
       }
       if (operation.cancelled) return operation.reason;
     }
+    if (res === -ECANCELED && operation.chained) return brokenChain(operation.kind);
     return failure(operation.kind, -res, operation.kind.about?.(operation));
   }
 
   /** The kernel is done with an operation: everything of it is given back. */
-  #end(operation: Operation): void {
-    this.#letGo(operation);
-    this.#recycle(operation);
+  private end(operation: Operation): void {
+    this.letGo(operation);
+    this.recycle(operation);
   }
 
-  #letGo(operation: Operation): void {
+  private letGo(operation: Operation): void {
     const { memory } = operation;
     if (memory instanceof Pinned) Pinned.done(memory);
     else if (memory instanceof Lease) Lease.done(memory);
     this.#inFlight--;
     if (operation.plain) return;
+    this.observer?.ended(operation);
     operation.signal?.removeEventListener("abort", operation);
     operation.extra?.[Symbol.dispose]();
     operation.timer?.[Symbol.dispose]();
-    this.observer?.ended(operation);
   }
 
-  #recycle(operation: Operation): void {
+  private recycle(operation: Operation): void {
     operation.clear();
     operation.next = this.#free;
     this.#free = operation;
@@ -698,7 +730,17 @@ export class Engine implements Canceller {
   /** Whether operations in flight keep the process running. */
   setRef(ref: boolean): void {
     this.#ref = ref;
-    this.#doorbell?.hold(ref && this.#inFlight > 0);
+    this.#hold();
+  }
+
+  /** Whether somebody waits for messages: that keeps the process running as operations in flight do. */
+  setListening(listening: boolean): void {
+    this.#listening = listening;
+    this.#hold();
+  }
+
+  #hold(): void {
+    this.#doorbell?.hold(this.#ref && (this.#inFlight > 0 || this.#listening));
   }
 
   /** How often a completion rang for this thread. */
@@ -709,14 +751,21 @@ export class Engine implements Canceller {
   /**
    * Blocks the thread until something completes, for so many milliseconds at most, and settles it.
    *
-   * @returns whether something was in flight
+   * @returns whether something was in flight, or somebody waits for messages
    */
   block(timeout: number): boolean {
-    if (this.#state === "closed" || this.#inFlight === 0) return false;
-    this.#doorbell?.silence();
-    this.#fill();
-    this.#handOver();
-    if (this.#reap() === 0 && this.#inKernel > 0) queues.submitAndWait(this.ring, 1, timeout);
+    if (this.#state === "closed" || (this.#inFlight === 0 && !this.#listening)) return false;
+    this.#flushing = true;
+    try {
+      this.#doorbell?.silence();
+      this.fill();
+      this.handOver();
+      if (this.reap() === 0 && (this.#inKernel > 0 || this.#listening)) {
+        queues.submitAndWait(this.ring, 1, timeout);
+      }
+    } finally {
+      this.#flushing = false;
+    }
     this.#turn = performance.now();
     this.flush();
     return true;
@@ -744,7 +793,7 @@ export class Engine implements Canceller {
     this.#state = "closed";
     for (const operation of this.operations()) {
       if (operation.receiver === null) operation.reject(closedError(operation.kind.name));
-      else this.#deliver(operation.receiver, -ECANCELED, 0, true);
+      else this.deliver(operation.receiver, -ECANCELED, 0, true);
     }
     for (const resolve of this.#whenReady.splice(0)) resolve();
     // What is leaked stays reachable through this object.
@@ -762,4 +811,9 @@ export class Engine implements Canceller {
       };
     });
   }
+}
+
+/** A number other than 0 that nobody guesses, as large as a generation. */
+function randomWord(): number {
+  return 1 + Math.floor(Math.random() * MAX_GENERATION);
 }

@@ -4,6 +4,7 @@ import type { Kind, Subject } from "./operation.ts";
 
 const OF_AGE = new Set([22, 38, 95]);
 const ENOSYS = 38;
+const ENOBUFS = 105;
 const ECANCELED = 125;
 
 /** The error for an operation that ended with `-errno`. */
@@ -23,6 +24,25 @@ export function unsupported(kind: Kind): UringError {
 /** The error for an operation that ends because the proactor does. */
 export function closedError(name: string): UringError {
   return errnoError(ECANCELED, name, { hint: "The proactor was closed" });
+}
+
+/** The error for a member of a chain that was cancelled with what comes before it. */
+export function brokenChain(kind: Kind): UringError {
+  return errnoError(ECANCELED, kind.name, {
+    hint: "What comes before it in its chain has failed, or moved fewer bytes than it was to",
+  });
+}
+
+/** The error for a member of a chain that was never handed over. */
+export function notSubmitted(kind: Kind): UringError {
+  return errnoError(ECANCELED, kind.name, { hint: "Its chain was not submitted" });
+}
+
+/** The error for messages that nobody has taken. */
+export function tooManyMessages(lost: number, room: number): UringError {
+  return errnoError(ENOBUFS, "msg_ring", {
+    hint: `${lost} messages came while ${room} waited to be taken, and are lost: take them sooner`,
+  });
 }
 
 function needs(kind: Kind, release: string): string {

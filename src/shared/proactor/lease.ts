@@ -1,12 +1,14 @@
 import { viewAddress } from "../ring/view.ts";
 
 /** What released bytes are overwritten with in debug mode: text that nobody sends. */
-const POISON = 0xdb;
+export const POISON = 0xdb;
 
 /** Where a lease's memory comes from, and goes back to. */
 export interface Lessor {
   /** Whether released bytes are to be poisoned. */
   readonly debug: boolean;
+  /** The ring that its buffers are registered with. */
+  readonly ring?: object | undefined;
   release(lease: Lease): void;
 }
 
@@ -53,9 +55,9 @@ export class Lease {
     return lease.#bytes.length;
   }
 
-  /** @internal */
-  static bufferOf(lease: Lease): number {
-    return lease.#registered;
+  /** @internal The index of the buffer that it lies in among those registered with a ring, -1 for none. */
+  static bufferOf(lease: Lease, ring: object): number {
+    return lease.#lessor.ring === ring ? lease.#registered : -1;
   }
 
   /**

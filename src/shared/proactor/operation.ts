@@ -47,10 +47,14 @@ export interface Canceller {
   cancel(operation: Operation, reason: unknown): void;
 }
 
-/** Who keeps a record of operations. */
+/** Who keeps a record of what goes on. */
 export interface Observer {
   /** An operation is about to be forgotten. */
   ended(operation: Operation): void;
+  /** So many entries were handed over. */
+  entered(count: number): void;
+  /** A completion has woken the event loop. */
+  woken(): void;
 }
 
 export const FREE = 0;
@@ -166,4 +170,4 @@ export class Operation {
 }
 
 /** A number with an index below 2^32 and a generation stays below 2^53. */
-const MAX_GENERATION = 0x1fffff;
+export const MAX_GENERATION = 0x1fffff;

@@ -1,12 +1,17 @@
 import type { Target } from "../ring/direct.ts";
 import type { Ring } from "../ring/ring.ts";
 import type { Sqe } from "../ring/sqe.ts";
+import { Chain, type ChainOptions } from "./chain.ts";
 import { type Counters, Engine } from "./engine.ts";
+import { Inbox } from "./messages.ts";
 import type { Kind, Receiver } from "./operation.ts";
 import type { Memory } from "./operations/base.ts";
-import { FileOperations } from "./operations/files.ts";
+import { MessageOperations, type ProactorAddress } from "./operations/messages.ts";
 import type { OperationOptions } from "./options.ts";
+import { BufferPool } from "./pool.ts";
+import { drive, type RunOptions } from "./run.ts";
 import { type ProactorOptions, setUp } from "./setup.ts";
+import { Trace, type TraceOptions } from "./trace.ts";
 
 /** An operation that was called and has not settled. */
 export interface OperationInfo {
@@ -37,15 +42,20 @@ export interface OperationInfo {
  * console.log(await proactor.read(0, memory, { length: 0 })); // 0
  * ```
  */
-export class Proactor extends FileOperations {
+export class Proactor extends MessageOperations {
   readonly #engine: Engine;
+  readonly #debug: boolean;
+  #inbox: Inbox | undefined;
+  #pool: BufferPool | undefined;
 
   /**
    * @throws UringUnavailableError where io_uring can not be used; UringError as `new Ring` throws
    */
   constructor(options: ProactorOptions = {}) {
     super();
-    this.#engine = new Engine(setUp(options), options.debug ?? false);
+    const { debug = false, addressable = false } = options;
+    this.#debug = debug;
+    this.#engine = new Engine(setUp(options), debug, addressable);
   }
 
   /** @internal */
@@ -104,6 +114,83 @@ export class Proactor extends FileOperations {
   }
 
   /**
+   * A chain to collect operations in, which then run one after the other.
+   *
+   * @param options `hard`: whether an operation begins even if the one before it has failed
+   */
+  chain(options: ChainOptions = {}): Chain {
+    return new Chain(this.#engine, options);
+  }
+
+  /** Buffers to lend, registered with the ring as far as that can be. */
+  get pool(): BufferPool {
+    this.#pool ??= new BufferPool({ ring: this.#engine.ring, debug: this.#debug });
+    return this.#pool;
+  }
+
+  /**
+   * By what other proactors can send this one messages. It can be given to other threads of this process.
+   *
+   * Messages that come before `messages()` is iterated are kept, up to 65,536 of them.
+   *
+   * @throws TypeError for a proactor that was made without `addressable`, or is closed
+   */
+  get address(): ProactorAddress {
+    const engine = this.#engine;
+    if (engine.closed) throw new TypeError("the proactor is closed: it has no address any more");
+    if (engine.token === 0) throw new TypeError("only a proactor made with addressable: true has an address");
+    this.#inbox ??= new Inbox(engine);
+    return { fd: engine.ring.fd, token: engine.token };
+  }
+
+  /**
+   * The messages that other proactors `post` to this one's `address`, as they come, until it is closed. Each goes to one
+   * iteration, where there are several.
+   *
+   * A message is no operation: it is the iteration that keeps the process running, from its first step until it is left,
+   * as operations in flight do and as far as `unref()` lets it.
+   *
+   * @param options `signal`: ends the iteration with the signal's reason
+   * @throws TypeError as `address`; UringError ENOBUFS from the iteration where messages were lost, since 65,536 waited
+   */
+  messages(options: { signal?: AbortSignal } = {}): AsyncGenerator<number, void, undefined> {
+    this.address;
+    return (this.#inbox as Inbox).read(options.signal);
+  }
+
+  /**
+   * Records what the proactor does, until the trace is disposed of. There is one at a time.
+   *
+   * @param options `limit`: how much is kept, the latest
+   */
+  trace(options: TraceOptions = {}): Trace {
+    return new Trace(this.#engine, options);
+  }
+
+  /**
+   * Drives the proactor by blocking the thread in the kernel, for programs that do nothing else: a server that waits here
+   * is woken without a way through the runtime's event loop. Ends when nothing is in flight, and nobody waits for messages.
+   *
+   * The runtime's timers, sockets and signals have their turn after completions alone, or at least each `slice`
+   * milliseconds. So a promise as `until` that depends on these needs a `slice`.
+   *
+   * @throws what `until` was rejected with; TypeError while the proactor runs already
+   *
+   * @example
+   * ```ts
+   * import { Proactor } from "uring";
+   *
+   * await using proactor = new Proactor();
+   * const done = proactor.nop();
+   * await proactor.run({ until: done });
+   * console.log(await done); // 0
+   * ```
+   */
+  run(options: RunOptions = {}): Promise<void> {
+    return drive(this.#engine, options);
+  }
+
+  /**
    * An entry to describe an operation on that needs no promise: `receiver` is told of its completions instead.
    *
    * Use the entry at once, before the next call of the proactor. Its `user_data` is the proactor's, and so are
@@ -123,8 +210,14 @@ export class Proactor extends FileOperations {
    * @param options `deadline`: milliseconds to wait for what can not be cancelled, 1000 unless given
    * @returns `leaked`: how many operations may still be running, whose memory is then kept for good
    */
-  close(options: { deadline?: number } = {}): Promise<{ leaked: number }> {
-    return this.#engine.close(options.deadline ?? 1000);
+  async close(options: { deadline?: number } = {}): Promise<{ leaked: number }> {
+    const closed = this.#engine.close(options.deadline ?? 1000);
+    this.#inbox?.wake();
+    try {
+      return await closed;
+    } finally {
+      this.#pool?.[Symbol.dispose]();
+    }
   }
 
   /** As `close()`. */

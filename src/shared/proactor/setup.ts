@@ -35,6 +35,11 @@ export interface ProactorOptions {
    * unless given, where the kernel's own limit is that of the user's processes.
    */
   workers?: { bounded?: number; unbounded?: number } | undefined;
+  /**
+   * Whether other proactors can send this one messages, by its `address`. In a Worker the ring then has an fd that nothing
+   * closes where the Worker is terminated: whoever has the address can, with `closeFd(address.fd)`.
+   */
+  addressable?: boolean | undefined;
   /** Records where each operation was called, and poisons memory that was given back. */
   debug?: boolean | undefined;
 }
@@ -57,7 +62,15 @@ const LADDER = [
 
 /** Sets a proactor's ring up with the best flags that the kernel takes. */
 export function setUp(options: ProactorOptions): DrivenRing {
-  const { entries = 256, cqEntries = 4096, flags, sqThreadIdle, memory, workers = WORKERS } = options;
+  const {
+    entries = 256,
+    cqEntries = 4096,
+    flags,
+    sqThreadIdle,
+    memory,
+    workers = WORKERS,
+    addressable,
+  } = options;
   if (flags !== undefined && (flags & (IORING_SETUP_IOPOLL | IORING_SETUP_R_DISABLED)) !== 0) {
     throw new TypeError(
       "a proactor waits for completions to ring, which they do not with IORING_SETUP_IOPOLL, nor on a ring that is " +
@@ -69,6 +82,7 @@ export function setUp(options: ProactorOptions): DrivenRing {
     cqEntries,
     ...(sqThreadIdle === undefined ? {} : { sqThreadIdle }),
     ...(memory === undefined ? {} : { memory }),
+    ...(addressable === true ? { fd: true } : {}),
   };
   const ring = firstOf(
     flags === undefined ? LADDER : [flags],
