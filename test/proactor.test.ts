@@ -413,6 +413,37 @@ describe("entries without a promise", () => {
   });
 });
 
+describe("a kernel that takes nothing for now", () => {
+  for (const [name, errno] of [
+    ["EINTR", 4],
+    ["EAGAIN", 11],
+    ["EBUSY", 16],
+  ] as const) {
+    it(`because of ${name} is given the entries again`, bench, async () => {
+      let refuse = 0;
+      const proactor = withShim(
+        (real) => ({
+          enter: (fd, submit, ...rest) =>
+            submit > 0 && refuse-- > 0 ? -errno : real.enter(fd, submit, ...rest),
+        }),
+        () => new Proactor(),
+      );
+      using ends = pipe();
+      using memory = alloc(8);
+      const read = proactor.read(ends.read, memory);
+      await turns();
+      for (let i = 1; i < 5; i++) {
+        refuse = i;
+        assert.equal(await proactor.nop(), 0);
+      }
+      refuse = 2;
+      await proactor.write(ends.write, bytes("x"));
+      assert.equal(await read, 1);
+      await proactor.close();
+    });
+  }
+});
+
 describe("fairness", () => {
   it("lets timers and immediates run beside a loop of operations that never wait", bench, async () => {
     await using proactor = new Proactor();

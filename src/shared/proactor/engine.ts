@@ -469,6 +469,8 @@ export class Engine implements Canceller {
 
   /** Whether there is something to hand over, and room for it. */
   private hasMore(): boolean {
+    // A signal, or want of memory, can keep the kernel from taking what it was shown.
+    if (!this.#poller && this.ring.sqReady > 0) return true;
     if (this.#entries.length > 0 || this.#cancels.length > 0 || this.#cancelAll) return true;
     return this.#head !== null && this.hasRoom(this.#head.span);
   }
