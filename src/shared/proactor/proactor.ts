@@ -6,7 +6,8 @@ import { type Counters, Engine } from "./engine.ts";
 import { Inbox } from "./messages.ts";
 import type { Kind, Receiver } from "./operation.ts";
 import type { Memory } from "./operations/base.ts";
-import { MessageOperations, type ProactorAddress } from "./operations/messages.ts";
+import { ContinuingOperations } from "./operations/continuing.ts";
+import type { ProactorAddress } from "./operations/messages.ts";
 import type { OperationOptions } from "./options.ts";
 import { BufferPool } from "./pool.ts";
 import { drive, type RunOptions } from "./run.ts";
@@ -42,7 +43,7 @@ export interface OperationInfo {
  * console.log(await proactor.read(0, memory, { length: 0 })); // 0
  * ```
  */
-export class Proactor extends MessageOperations {
+export class Proactor extends ContinuingOperations {
   readonly #engine: Engine;
   readonly #debug: boolean;
   #inbox: Inbox | undefined;
@@ -52,10 +53,11 @@ export class Proactor extends MessageOperations {
    * @throws UringUnavailableError where io_uring can not be used; UringError as `new Ring` throws
    */
   constructor(options: ProactorOptions = {}) {
-    super();
     const { debug = false, addressable = false } = options;
+    const engine = new Engine(setUp(options), debug, addressable);
+    super(engine, debug);
     this.#debug = debug;
-    this.#engine = new Engine(setUp(options), debug, addressable);
+    this.#engine = engine;
   }
 
   /** @internal */
@@ -211,10 +213,13 @@ export class Proactor extends MessageOperations {
    * @returns `leaked`: how many operations may still be running, whose memory is then kept for good
    */
   async close(options: { deadline?: number } = {}): Promise<{ leaked: number }> {
+    this.endIterators();
     const closed = this.#engine.close(options.deadline ?? 1000);
     this.#inbox?.wake();
     try {
-      return await closed;
+      const result = await closed;
+      if (this.#engine.ring.closed) this.endGroups(result.leaked > 0);
+      return result;
     } finally {
       this.#pool?.[Symbol.dispose]();
     }

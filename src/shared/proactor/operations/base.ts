@@ -28,3 +28,12 @@ export abstract class Operations {
     extra: Disposable | null,
   ): Promise<T>;
 }
+
+/** What a call gives, or a promise that is rejected with what it throws: arguments that are wrong. */
+export function attempt<T>(call: () => Promise<T>): Promise<T> {
+  try {
+    return call();
+  } catch (error) {
+    return Promise.reject(error);
+  }
+}

@@ -17,6 +17,8 @@ export interface OpenedOptions {
 export type Slot = number | undefined;
 
 /** The slot to open into, which may be that for any free one; `undefined` for an fd. */
+export function slotOf(direct: true | number | Direct): number;
+export function slotOf(direct: OpenedOptions["direct"]): Slot;
 export function slotOf(direct: OpenedOptions["direct"]): Slot {
   if (direct === undefined) return undefined;
   if (direct === true) return IORING_FILE_INDEX_ALLOC;
@@ -30,13 +32,13 @@ export function opened(slot: Slot, res: number): number | Direct {
 }
 
 /** Closes what an operation has opened for somebody who does not wait any more. */
-export function discard(operation: Operation, file: number | Direct): void {
+export function discard({ canceller }: Pick<Operation, "canceller">, file: number | Direct): void {
   if (!(file instanceof Direct)) {
     runtime.load().close(file);
     return;
   }
   try {
-    operation.canceller.ring.registerFilesUpdate(file.slot, [-1]);
+    canceller.ring.registerFilesUpdate(file.slot, [-1]);
   } catch (error) {
     // The table is gone, and what was in it.
     if (!(error instanceof UringError)) throw error;

@@ -1,0 +1,413 @@
+import * as abi from "../../abi/index.ts";
+import { Direct, type Target } from "../../ring/direct.ts";
+import { Pinned } from "../../ring/pinned.ts";
+import type { ControlMessage } from "../../structs/control.ts";
+import { Msghdr } from "../../structs/msghdr.ts";
+import { decodeRecvmsg } from "../../structs/recvmsg.ts";
+import { encodeSockaddr, type SocketAddress } from "../../structs/sockaddr.ts";
+import { encodeTimespec, type Timespec } from "../../structs/timespec.ts";
+import { BufferGroup, type BufferGroupOptions } from "../buffer-group.ts";
+import type { Engine } from "../engine.ts";
+import type { Lease } from "../lease.ts";
+import { END, Multishot, type MultishotOptions, type Source, Stream } from "../multishot.ts";
+import type { Kind } from "../operation.ts";
+import { NO_OPTIONS } from "../options.ts";
+import { Sending, type ZeroCopySend } from "../zero-copy.ts";
+import type { Piece } from "./arguments.ts";
+import type { Memory } from "./base.ts";
+import { MessageArgument } from "./message.ts";
+import { MessageOperations } from "./messages.ts";
+import { discard } from "./opened.ts";
+import type { SendMessageOptions, SocketTransferOptions } from "./sockets.ts";
+
+/** How to accept connections. */
+export interface AcceptMultishotOptions extends MultishotOptions {
+  /** `SOCK_NONBLOCK`. */
+  flags?: number | undefined;
+  /** Whether they are closed in programs this one becomes; so unless given. */
+  cloexec?: boolean | undefined;
+}
+
+/** How to receive again and again. */
+export interface RecvMultishotOptions extends MultishotOptions {
+  /** Whose buffers to receive into; the proactor's own, which all share, unless given. */
+  group?: BufferGroup | undefined;
+  /** `MSG_*` flags. */
+  flags?: number | undefined;
+}
+
+/** How to receive messages. */
+export interface RecvmsgMultishotOptions extends RecvMultishotOptions {
+  /** How many bytes of control messages there is to be room for in each buffer; 0 unless given. */
+  control?: number | undefined;
+}
+
+/** How to read again and again. */
+export interface ReadMultishotOptions extends MultishotOptions {
+  /** Whose buffers to read into; the proactor's own, which all share, unless given. */
+  group?: BufferGroup | undefined;
+}
+
+/** What to send without a copy. */
+export interface SendZcOptions extends SocketTransferOptions {
+  /** Where to, for sockets that are not connected. */
+  address?: SocketAddress | undefined;
+}
+
+/** A message in a lent buffer, which is yours until you give it back, with `using` or `[Symbol.dispose]()`. */
+export class LeasedMessage implements Disposable {
+  /** The memory that the data is in. */
+  readonly lease: Lease;
+  /** Who it is from; `null` on a connection. */
+  readonly address: SocketAddress | null;
+  /** What came beside the data; **fds among it are open**, and yours to close. */
+  readonly control: readonly ControlMessage[];
+  /** `MSG_*` flags. */
+  readonly flags: number;
+  /** How long the message was: more than `bytes` where it was cut, which `flags` then say as well, by `MSG_TRUNC`. */
+  readonly length: number;
+
+  /** @internal */
+  constructor(
+    lease: Lease,
+    rest: {
+      address: SocketAddress | null;
+      control: readonly ControlMessage[];
+      flags: number;
+      length: number;
+    },
+  ) {
+    this.lease = lease;
+    this.address = rest.address;
+    this.control = rest.control;
+    this.flags = rest.flags;
+    this.length = rest.length;
+  }
+
+  /** The data. Throws a `TypeError` once it is given back. */
+  get bytes(): Uint8Array {
+    return this.lease.bytes;
+  }
+
+  /** Gives the memory back. */
+  [Symbol.dispose](): void {
+    this.lease[Symbol.dispose]();
+  }
+}
+
+const ETIME = 62;
+/** Room for any address in front of each message. */
+const ANY_ADDRESS = 128;
+
+const ACCEPT: Kind = {
+  name: "multishot accept",
+  opcode: abi.IORING_OP_ACCEPT,
+  since: "5.19",
+  prepare: (sqe, { target, flags }) => sqe.prepMultishotAccept(target, 0, 0, flags),
+};
+
+const ACCEPT_DIRECT: Kind = {
+  name: "multishot accept",
+  opcode: abi.IORING_OP_ACCEPT,
+  since: "5.19",
+  prepare: (sqe, { target, flags }) => sqe.prepMultishotAcceptDirect(target, 0, 0, flags),
+};
+
+const RECV: Kind = {
+  name: "multishot recv",
+  opcode: abi.IORING_OP_RECV,
+  since: "6.0",
+  prepare: (sqe, { target, flags, buffer }) =>
+    sqe.prepRecvMultishot(target, 0, 0, flags).setBufferGroup(buffer),
+};
+
+const RECVMSG: Kind = {
+  name: "multishot recvmsg",
+  opcode: abi.IORING_OP_RECVMSG,
+  since: "6.0",
+  prepare: (sqe, { target, flags, buffer, extra }) =>
+    sqe.prepRecvmsgMultishot(target, (extra as Msghdr).address, flags).setBufferGroup(buffer),
+};
+
+const READ: Kind = {
+  name: "multishot read",
+  opcode: abi.IORING_OP_READ_MULTISHOT,
+  since: "6.7",
+  prepare: (sqe, { target, buffer }) => sqe.prepReadMultishot(target, 0, -1, buffer),
+};
+
+const POLL: Kind = {
+  name: "multishot poll",
+  opcode: abi.IORING_OP_POLL_ADD,
+  since: "5.13",
+  prepare: (sqe, { target, flags }) => sqe.prepPollMultishot(target, flags),
+};
+
+const TIMEOUT: Kind = {
+  name: "multishot timeout",
+  opcode: abi.IORING_OP_TIMEOUT,
+  since: "6.4",
+  prepare: (sqe, { extra }) => sqe.prepTimeout((extra as Pinned).address, 0, abi.IORING_TIMEOUT_MULTISHOT),
+};
+
+const SEND_ZC: Kind = {
+  name: "zero-copy send",
+  opcode: abi.IORING_OP_SEND_ZC,
+  since: "6.0",
+  prepare(sqe, { target, address, length, flags, buffer, extra }) {
+    if (buffer < 0) sqe.prepSendZc(target, address, length, flags, 0);
+    else sqe.prepSendZcFixed(target, address, length, flags, 0, buffer);
+    if (extra instanceof Pinned) sqe.prepSendSetAddr(extra.address, extra.byteLength);
+  },
+};
+
+const SENDMSG_ZC: Kind = {
+  name: "zero-copy sendmsg",
+  opcode: abi.IORING_OP_SENDMSG_ZC,
+  since: "6.1",
+  prepare: (sqe, { target, flags, extra }) =>
+    sqe.prepSendmsgZc(target, (extra as MessageArgument).address, flags),
+};
+
+/** Operations that complete more than once. */
+export abstract class ContinuingOperations extends MessageOperations {
+  readonly #engine: Engine;
+  readonly #debug: boolean;
+  readonly #streams = new Set<Stream<unknown>>();
+  readonly #groups = new Set<BufferGroup>();
+  #group: BufferGroup | undefined;
+
+  /** @internal */
+  constructor(engine: Engine, debug: boolean) {
+    super();
+    this.#engine = engine;
+    this.#debug = debug;
+  }
+
+  /**
+   * Makes a buffer group, for what is not to share the proactor's own.
+   *
+   * @throws UringError EINVAL where the kernel has none, or for `incremental` before 6.12; RangeError for `entries` that are
+   * no power of two. Linux 5.19. See io_uring_setup_buf_ring(3).
+   */
+  bufferGroup(options: BufferGroupOptions = {}): BufferGroup {
+    for (const group of this.#groups) if (group.closed) this.#groups.delete(group);
+    const group = new BufferGroup(this.#engine.ring, options, this.#debug);
+    this.#groups.add(group);
+    return group;
+  }
+
+  /** The buffer group that is received into where no other is named: 256 buffers of 16 KiB. It is made by the first use. */
+  defaultBufferGroup(): BufferGroup {
+    if (this.#group === undefined || this.#group.closed) this.#group = this.bufferGroup();
+    return this.#group;
+  }
+
+  /**
+   * Accepts connections as they come, which programs that this one starts do not inherit. Those that nobody has pulled when
+   * it ends are closed.
+   *
+   * @param options `direct`: accepts into free slots of the ring's table of registered files
+   * @returns their fds, with `direct` the slots
+   * @throws UringError as accept(2), from `next()`. Linux 5.19. See io_uring_prep_multishot_accept(3).
+   */
+  acceptMultishot(
+    target: Target,
+    options?: AcceptMultishotOptions & { direct?: false | undefined },
+  ): Multishot<number>;
+  acceptMultishot(target: Target, options: AcceptMultishotOptions & { direct: true }): Multishot<Direct>;
+  acceptMultishot(
+    target: Target,
+    options: AcceptMultishotOptions & { direct?: boolean | undefined } = {},
+  ): Multishot<number> | Multishot<Direct> {
+    const { direct = false, cloexec = true, flags = 0 } = options;
+    const all = cloexec && !direct ? flags | abi.SOCK_CLOEXEC : flags;
+    return direct
+      ? this.#start<Direct>(
+          { ...this.#accepted, kind: ACCEPT_DIRECT, target, flags: all, take: (res) => new Direct(res) },
+          options,
+        )
+      : this.#start<number>(
+          { ...this.#accepted, kind: ACCEPT, target, flags: all, take: (res) => res },
+          options,
+        );
+  }
+
+  /**
+   * Receives what comes on a socket, each piece in a lent buffer. Ends when the peer has ended its side, and on a datagram
+   * socket with an empty datagram: `recvmsgMultishot` tells the two apart.
+   *
+   * Where there are no buffers left it waits for one to be released.
+   *
+   * @throws UringError as recv(2), from `next()`. Linux 6.0. See io_uring_prep_recv_multishot(3).
+   */
+  recvMultishot(target: Target, options: RecvMultishotOptions = {}): Multishot<Lease> {
+    const { group = this.defaultBufferGroup(), flags = 0 } = options;
+    return this.#start({ ...leases(group), kind: RECV, target, flags }, options);
+  }
+
+  /**
+   * Receives messages, each in a lent buffer, together with who they are from and what came beside the data. Ends when the
+   * peer has ended its side: that is an empty message without an address.
+   *
+   * @throws UringError as recvmsg(2), from `next()`; EFAULT where the buffers have no room for address and control messages.
+   * Linux 6.0. See io_uring_prep_recvmsg_multishot(3).
+   */
+  recvmsgMultishot(target: Target, options: RecvmsgMultishotOptions = {}): Multishot<LeasedMessage> {
+    const { group = this.defaultBufferGroup(), flags = 0, control = 0 } = options;
+    const source = messages(group, control, this.#engine);
+    return this.#start({ ...source, kind: RECVMSG, target, flags: flags | abi.MSG_CMSG_CLOEXEC }, options);
+  }
+
+  /**
+   * Reads what comes from a pipe, a terminal or whatever else can be polled, each piece in a lent buffer. Ends with the file.
+   *
+   * @throws UringError as read(2), from `next()`; EBADFD for a regular file. Linux 6.7. See
+   * io_uring_prep_read_multishot(3).
+   */
+  readMultishot(target: Target, options: ReadMultishotOptions = {}): Multishot<Lease> {
+    const { group = this.defaultBufferGroup() } = options;
+    return this.#start({ ...leases(group), kind: READ, target, flags: 0 }, options);
+  }
+
+  /**
+   * Tells each time a file becomes ready. What was there before and is left alone is not told again.
+   *
+   * @param events `POLLIN` and its like, or-ed
+   * @returns the events that are there
+   * @throws UringError from `next()`. Linux 5.13. See io_uring_prep_poll_multishot(3).
+   */
+  pollMultishot(target: Target, events: number, options: MultishotOptions = {}): Multishot<number> {
+    return this.#start({ ...PLAIN, kind: POLL, target, flags: events, take: (res) => res }, options);
+  }
+
+  /**
+   * Ticks.
+   *
+   * @param period milliseconds; nanoseconds as a bigint
+   * @returns 1, 2, 3 …; after it was paused for want of somebody who pulls, the period begins anew
+   * @throws UringError, RangeError for no period, from `next()`. Linux 6.4. See io_uring_prep_timeout(3).
+   */
+  timeoutMultishot(period: Timespec, options: MultishotOptions = {}): Multishot<number> {
+    let ticks = 0;
+    return this.#start(
+      {
+        ...PLAIN,
+        kind: TIMEOUT,
+        target: -1,
+        flags: 0,
+        extra: () => encodeTimespec<Pinned>(period),
+        answers: (res) => res === -ETIME,
+        take: () => ++ticks,
+      },
+      options,
+    );
+  }
+
+  /**
+   * Sends data without copying it, where the device can: the memory is the kernel's until `released`, which is after the peer
+   * has acknowledged it.
+   *
+   * @returns `sent` and `released`
+   * @throws UringError as send(2), from `sent`; EOPNOTSUPP on sockets that can not, ENOMEM where the limit of locked memory is
+   * too low. Linux 6.0. See io_uring_prep_send_zc(3).
+   */
+  sendZc(target: Target, memory: Memory, options: SendZcOptions = NO_OPTIONS): ZeroCopySend {
+    const { length, flags = 0, address } = options;
+    return Sending.start(this.#engine, SEND_ZC, target, memory, length, flags, options, () =>
+      address === undefined ? null : encodeSockaddr<Pinned>(address),
+    );
+  }
+
+  /**
+   * Sends a message without copying its data, where the device can. The memory is the kernel's until `released`.
+   *
+   * @returns `sent` and `released`
+   * @throws UringError as `sendZc`, from `sent`. Linux 6.1. See io_uring_prep_sendmsg_zc(3).
+   */
+  sendmsgZc(
+    target: Target,
+    parts: Piece | readonly Piece[],
+    options: SendMessageOptions = NO_OPTIONS,
+  ): ZeroCopySend {
+    const { flags = 0 } = options;
+    return Sending.start(this.#engine, SENDMSG_ZC, target, null, 0, flags, options, () =>
+      MessageArgument.toSend(parts, options),
+    );
+  }
+
+  /** Ends every iterator, as the proactor is closed. */
+  protected endIterators(): void {
+    for (const stream of [...this.#streams]) stream.close();
+  }
+
+  /** Gives the buffers back, once the proactor is closed. `leaked`: the kernel may still write to them. */
+  protected endGroups(leaked: boolean): void {
+    for (const group of this.#groups) BufferGroup.ringClosed(group, leaked);
+  }
+
+  get #accepted(): Pick<Source<Target>, "length" | "group" | "discard"> {
+    return { ...PLAIN, discard: (file) => discard({ canceller: this.#engine }, file) };
+  }
+
+  #start<T>(source: Source<T>, options: MultishotOptions): Multishot<T> {
+    return new Multishot(new Stream(this.#engine, this.#streams, source, options));
+  }
+}
+
+/** Sources without buffers, whose items are nothing to give back. */
+const PLAIN = { length: 0, group: null, discard: (): void => {} };
+
+/** What comes in buffers, until there is nothing more. */
+function leases(group: BufferGroup): Omit<Source<Lease>, "kind" | "target" | "flags"> {
+  return {
+    length: 0,
+    group,
+    take(res, flags) {
+      if ((flags & abi.IORING_CQE_F_BUFFER) === 0) return END;
+      const bytes = BufferGroup.take(group, flags, res);
+      if (res > 0) return BufferGroup.lend(group, flags, bytes);
+      BufferGroup.putBack(group, flags);
+      return END;
+    },
+    discard: (lease) => lease[Symbol.dispose](),
+  };
+}
+
+/** Messages in buffers. */
+function messages(
+  group: BufferGroup,
+  control: number,
+  engine: Engine,
+): Omit<Source<LeasedMessage>, "kind" | "target" | "flags"> {
+  const room = { nameLength: ANY_ADDRESS, controlLength: control };
+  return {
+    length: 0,
+    group,
+    // Only its lengths count: the memory for control messages is in the buffers.
+    extra: () =>
+      new Msghdr({ nameLength: ANY_ADDRESS, ...(control === 0 ? {} : { control: new Uint8Array(control) }) }),
+    take(res, flags, last) {
+      const buffer = BufferGroup.take(group, flags, res);
+      try {
+        const { name, control, payload, payloadLength, flags: messageFlags } = decodeRecvmsg(buffer, room);
+        if (payloadLength === 0 && name === null && last) return END;
+        const lease = BufferGroup.lend(group, flags, payload);
+        return new LeasedMessage(lease, {
+          address: name,
+          control,
+          flags: messageFlags,
+          length: payloadLength,
+        });
+      } finally {
+        BufferGroup.putBack(group, flags);
+      }
+    },
+    discard(message) {
+      for (const each of message.control) {
+        if (each.kind === "rights") for (const fd of each.fds) discard({ canceller: engine }, fd);
+      }
+      message[Symbol.dispose]();
+    },
+  };
+}

@@ -1,0 +1,97 @@
+import type { Target } from "../ring/direct.ts";
+import type { Engine } from "./engine.ts";
+import { failure } from "./failure.ts";
+import type { Kind, Operation, Receiver } from "./operation.ts";
+import type { Memory } from "./operations/base.ts";
+import { checkOptions, type OperationOptions } from "./options.ts";
+
+const EINTR = 4;
+const ECANCELED = 125;
+
+/** A send without a copy, which is done twice. */
+export interface ZeroCopySend {
+  /** How many bytes were taken; rejected where the send failed. */
+  readonly sent: Promise<number>;
+  /** Resolves when the memory is free again, in any case: until then it must stay as it is. */
+  readonly released: Promise<void>;
+}
+
+/** Waits for both completions of a send without a copy. */
+export class Sending implements ZeroCopySend, Receiver {
+  readonly sent: Promise<number>;
+  readonly released: Promise<void>;
+  readonly #kind: Kind;
+  readonly #resolve: (bytes: number) => void;
+  readonly #reject: (reason: unknown) => void;
+  readonly #release: () => void;
+  #operation: Operation | null = null;
+  #timer: number | undefined;
+
+  private constructor(kind: Kind) {
+    this.#kind = kind;
+    const sent = Promise.withResolvers<number>();
+    const released = Promise.withResolvers<void>();
+    this.sent = sent.promise;
+    this.released = released.promise;
+    this.#resolve = sent.resolve;
+    this.#reject = sent.reject;
+    this.#release = released.resolve;
+  }
+
+  /** Calls the operation. Never throws: what is wrong with the arguments `sent` is rejected with. */
+  static start(
+    engine: Engine,
+    kind: Kind,
+    target: Target,
+    memory: Memory | null,
+    length: number | undefined,
+    flags: number,
+    options: OperationOptions,
+    extra: () => Disposable | null,
+  ): ZeroCopySend {
+    const sending = new Sending(kind);
+    try {
+      const { signal, timeout } = options;
+      checkOptions(options);
+      const operation = engine.prepare(kind, target, memory, length, 0, flags, { signal }, extra());
+      operation.receiver = sending;
+      operation.reject = (reason) => sending.#end(() => sending.#reject(reason), true);
+      sending.#operation = operation;
+      if (timeout !== undefined) sending.#limit(engine, operation, timeout);
+      engine.enqueue(operation);
+    } catch (error) {
+      sending.#end(() => sending.#reject(error), true);
+    }
+    return { sent: sending.sent, released: sending.released };
+  }
+
+  complete(res: number, _flags: number, last: boolean): void {
+    const operation = this.#operation;
+    if (operation === null) this.#release();
+    else if (res >= 0) this.#end(() => this.#resolve(res), last);
+    else this.#end(() => this.#reject(this.#failure(operation, res)), last);
+  }
+
+  /** No timer of the kernel's: that would be linked to the send, whose end it would wait for. */
+  #limit(engine: Engine, operation: Operation, timeout: number): void {
+    this.#timer = setTimeout(() => {
+      engine.cancel(
+        operation,
+        new DOMException(`${this.#kind.name} took longer than its timeout`, "TimeoutError"),
+      );
+    }, timeout);
+  }
+
+  /** The send is over; the memory may not be free yet. */
+  #end(settle: () => void, last: boolean): void {
+    if (this.#timer !== undefined) clearTimeout(this.#timer);
+    this.#operation = null;
+    settle();
+    if (last) this.#release();
+  }
+
+  #failure(operation: Operation, res: number): unknown {
+    if ((res === -ECANCELED || res === -EINTR) && operation.cancelled) return operation.reason;
+    return failure(this.#kind, -res, this.#kind.about?.(operation));
+  }
+}
