@@ -43,8 +43,8 @@ export const wakers: Readonly<Record<string, (onWake: () => void, peer: Peer) =>
       const socket = new Socket({ fd: watched, onread: { buffer: new Uint8Array(64), callback } });
       socket.resume();
     } else {
-      const options = { fd: watched, socket: { data: onWake } };
-      void Bun.connect(options as unknown as Bun.UnixSocketOptions);
+      const { Bun } = globalThis as unknown as { Bun: { connect(options: object): void } };
+      Bun.connect({ fd: watched, socket: { data: onWake } });
     }
     return { eventfd, prepare: () => relay.prepare() };
   },
