@@ -12,27 +12,36 @@ export class UringError extends Error {
   readonly syscall: string;
   /** The path the operation was about, where it had one. */
   declare readonly path?: string;
+  /** The other path, where it had two: the new one. */
+  declare readonly dest?: string;
   /** The socket address the operation was about, where it had one. */
   declare readonly address?: string;
 
   /**
    * @param failure the errno's number, name and meaning
    * @param syscall the call that failed
-   * @param detail `hint` is a sentence on the cause and the remedy; `path` and `address` say what it was about
+   * @param detail `hint` is a sentence on the cause and the remedy; `path`, `dest` and `address` say what it was about
    */
   constructor(
     failure: ErrnoName,
     syscall: string,
-    detail: { hint?: string | undefined; path?: string | undefined; address?: string | undefined } = {},
+    detail: {
+      hint?: string | undefined;
+      path?: string | undefined;
+      dest?: string | undefined;
+      address?: string | undefined;
+    } = {},
   ) {
     const about = detail.path ?? detail.address;
-    const subject = about === undefined ? "" : ` '${about}'`;
+    const other = detail.dest === undefined ? "" : ` -> '${detail.dest}'`;
+    const subject = about === undefined ? "" : ` '${about}'${other}`;
     const hint = detail.hint === undefined ? "" : `. ${detail.hint}`;
     super(`${failure.code}: ${failure.text}, ${syscall}${subject}${hint}`);
     this.code = failure.code;
     this.errno = failure.errno;
     this.syscall = syscall;
     if (detail.path !== undefined) this.path = detail.path;
+    if (detail.dest !== undefined) this.dest = detail.dest;
     if (detail.address !== undefined) this.address = detail.address;
   }
 }

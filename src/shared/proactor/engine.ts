@@ -15,7 +15,7 @@ import { viewAddress, viewLength } from "../ring/view.ts";
 import { encodeTimespec } from "../structs/timespec.ts";
 import { Doorbell } from "./doorbell.ts";
 import { type DrivenRing, queues } from "./driven-ring.ts";
-import { brokenChain, closedError, failure, unsupported } from "./failure.ts";
+import { brokenChain, closedError, failure, timeoutError, unsupported } from "./failure.ts";
 import { Lease } from "./lease.ts";
 import {
   type Canceller,
@@ -35,6 +35,9 @@ const F_MORE = IORING_CQE_F_MORE;
 const ECANCELED = 125;
 const EINTR = 4;
 const ETIME = 62;
+const EALREADY = 114;
+/** What the kernel should keep to itself: threads of its own that were interrupted while they waited. */
+const ERESTARTSYS = 512;
 
 /** Marks the `user_data` of the timer that is linked to an operation. */
 const TIMER = 1 << 24;
@@ -49,6 +52,9 @@ const BATCH = 256;
 
 /** How long completions are served before the runtime's timers and sockets have their turn, in milliseconds. */
 const TURN_MS = 4;
+
+/** As long as the runtimes' timers can wait, in milliseconds: almost 25 days. */
+const LONGEST_ALARM_MS = 2 ** 31 - 1;
 
 /** How often a cancellation of everything is repeated, which may have missed what was just on its way, in milliseconds. */
 const RETRY_MS = 20;
@@ -324,7 +330,7 @@ export class Engine implements Canceller {
       if (this.#debug) operation.stack = new Error(kind.name).stack;
       if (options.timeout !== undefined) {
         operation.deadline = performance.now() + options.timeout;
-        operation.span = 2;
+        if (kind.blocks !== true) operation.span = 2;
       }
       if (options.signal !== undefined) {
         operation.signal = options.signal;
@@ -534,8 +540,9 @@ export class Engine implements Canceller {
     operation.pending = 1;
     this.#inKernel++;
     if (operation.plain) return;
-    if (operation.deadline > 0) this.#describeTimer(sqe, operation);
+    if (operation.deadline > 0 && operation.kind.blocks !== true) this.#describeTimer(sqe, operation);
     else if (operation.entryFlags !== 0) sqe.addFlags(operation.entryFlags);
+    if (operation.deadline > 0 && operation.kind.blocks === true) this.#setAlarm(operation);
   }
 
   #describeTimer(sqe: Sqe, operation: Operation): void {
@@ -548,6 +555,12 @@ export class Engine implements Canceller {
     const timer = queues.getSqe(this.ring) as Sqe;
     timer.prepLinkTimeout(time, 0).setFlags(operation.entryFlags);
     timer.setDataWords(operation.index | TIMER, operation.generation);
+  }
+
+  #setAlarm(operation: Operation): void {
+    const left = Math.max(operation.deadline - performance.now(), 0);
+    const expire = () => this.cancel(operation, timeoutError(operation.kind));
+    operation.alarm = setTimeout(expire, Math.min(left, LONGEST_ALARM_MS));
   }
 
   #fillCancels(): number {
@@ -642,7 +655,8 @@ export class Engine implements Canceller {
     }
     if (last) this.#inKernel--;
     if ((low & TIMER) !== 0) {
-      if (res === -ETIME) operation.timedOut = true;
+      // It was there first, whether it says so, that the operation is under way, or how many it has found.
+      if (res === -ETIME || res === -EALREADY || res > 0) operation.timedOut = true;
     } else if (operation.receiver !== null) {
       operation.res = res;
       this.deliver(operation.receiver, res, flags, last);
@@ -693,14 +707,12 @@ export class Engine implements Canceller {
   }
 
   private failure(operation: Operation, res: number): unknown {
-    if (res === -ECANCELED || res === -EINTR) {
-      if (operation.timedOut) {
-        return new DOMException(`${operation.kind.name} took longer than its timeout`, "TimeoutError");
-      }
+    if (res === -ECANCELED || res === -EINTR || res === -ERESTARTSYS) {
+      if (operation.timedOut) return timeoutError(operation.kind);
       if (operation.cancelled) return operation.reason;
     }
     if (res === -ECANCELED && operation.chained) return brokenChain(operation.kind);
-    return failure(operation.kind, -res, operation.kind.about?.(operation));
+    return failure(operation.kind, -res, operation.about);
   }
 
   /** The kernel is done with an operation: everything of it is given back. */
@@ -719,6 +731,7 @@ export class Engine implements Canceller {
     operation.signal?.removeEventListener("abort", operation);
     operation.extra?.[Symbol.dispose]();
     operation.timer?.[Symbol.dispose]();
+    if (operation.alarm !== undefined) clearTimeout(operation.alarm);
   }
 
   private recycle(operation: Operation): void {

@@ -21,6 +21,11 @@ export function unsupported(kind: Kind): UringError {
   return errnoError(ENOSYS, kind.name, { hint: needs(kind, kernelRelease()) });
 }
 
+/** The reason to end an operation that takes too long. */
+export function timeoutError(kind: Kind): DOMException {
+  return new DOMException(`${kind.name} took longer than its timeout`, "TimeoutError");
+}
+
 /** The error for an operation that ends because the proactor does. */
 export function closedError(name: string): UringError {
   return errnoError(ECANCELED, name, { hint: "The proactor was closed" });

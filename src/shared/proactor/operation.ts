@@ -21,6 +21,11 @@ export interface Kind {
   discard?(operation: Operation, res: number): void;
   /** Whether a failure is the answer itself, of which `value` makes what it is: a timeout that ran out. */
   answers?(res: number): boolean;
+  /**
+   * Whether it works in a thread of the kernel's, and may wait there for something that never comes: a timer linked to it
+   * would not begin.
+   */
+  readonly blocks?: boolean;
   /** What it was on, which its errors name. */
   about?(operation: Operation): Subject;
 }
@@ -28,6 +33,7 @@ export interface Kind {
 /** What an operation is on, where that is no descriptor. */
 export interface Subject {
   readonly path?: string;
+  readonly dest?: string;
   readonly address?: string;
 }
 
@@ -105,6 +111,8 @@ export class Operation {
   deadline: number = Number.NaN;
   /** The timer linked to it, from `alloc`. */
   timer: Disposable | null = null;
+  /** The runtime's own timer, where the kernel's does not do. */
+  alarm: ReturnType<typeof setTimeout> | undefined = undefined;
   /** How many of the operation's and its timer's last completions are still to come. */
   pending = 0;
   /** The result, once it is there. */
@@ -135,6 +143,11 @@ export class Operation {
     return this.generation * 4294967296 + this.index;
   }
 
+  /** What its errors name. */
+  get about(): Subject | undefined {
+    return this.kind.about?.(this);
+  }
+
   /** An abort of the signal. An operation is its own listener, so that one with a signal costs no closure. */
   handleEvent(): void {
     this.canceller.cancel(this, this.signal?.reason);
@@ -156,6 +169,7 @@ export class Operation {
     this.chained = false;
     this.deadline = Number.NaN;
     this.timer = null;
+    this.alarm = undefined;
     this.timedOut = false;
     this.cancelled = false;
     this.reason = undefined;

@@ -29,7 +29,6 @@ export class Strings<T = undefined> implements Disposable {
   /** The address of the second, or that of the end. */
   readonly second: number;
   readonly values: T;
-  readonly #structSize: number;
 
   /** @throws TypeError for what is no path */
   constructor(strings: readonly Path[], structSize: number, values: T) {
@@ -39,7 +38,6 @@ export class Strings<T = undefined> implements Disposable {
     this.first = this.memory.address + structSize;
     this.second = this.first + first;
     this.values = values;
-    this.#structSize = structSize;
     let at = structSize;
     for (const bytes of encoded) {
       this.memory.bytes.set(bytes, at);
@@ -49,8 +47,17 @@ export class Strings<T = undefined> implements Disposable {
 
   /** The first string, for messages. */
   get text(): string {
+    return this.#textAt(this.first);
+  }
+
+  /** The second. */
+  get secondText(): string {
+    return this.#textAt(this.second);
+  }
+
+  #textAt(address: number): string {
     // A copy: some engines decode no memory of WebAssembly.
-    const bytes = this.memory.bytes.slice(this.#structSize);
+    const bytes = this.memory.bytes.slice(address - this.memory.address);
     return new TextDecoder().decode(bytes.subarray(0, bytes.indexOf(0)));
   }
 

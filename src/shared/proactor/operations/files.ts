@@ -5,7 +5,7 @@ import { alloc, type Pinned } from "../../ring/pinned.ts";
 import type { Kind, Operation } from "../operation.ts";
 import { NO_OPTIONS, type OperationOptions } from "../options.ts";
 import { type Piece, Pieces, Values } from "./arguments.ts";
-import { type Memory, Operations } from "./base.ts";
+import { attempt, type Memory, Operations } from "./base.ts";
 import { discard, type OpenedOptions, type Slot, slotOf } from "./opened.ts";
 
 /** Where and how to read or write. */
@@ -128,6 +128,7 @@ const FSYNC: Kind = {
   name: "fsync",
   opcode: abi.IORING_OP_FSYNC,
   since: "5.1",
+  blocks: true,
   prepare: (sqe, { target, flags }) => sqe.prepFsync(target, flags),
   value: nothing,
 };
@@ -138,6 +139,7 @@ const SYNC_FILE_RANGE: Kind = {
   name: "sync_file_range",
   opcode: abi.IORING_OP_SYNC_FILE_RANGE,
   since: "5.2",
+  blocks: true,
   prepare: (sqe, { target, length, offset, flags }) => sqe.prepSyncFileRange(target, length, offset, flags),
   value: nothing,
 };
@@ -149,6 +151,7 @@ const FALLOCATE: Kind = {
   name: "fallocate",
   opcode: abi.IORING_OP_FALLOCATE,
   since: "5.6",
+  blocks: true,
   prepare: (sqe, { target, flags, offset, extra }) =>
     sqe.prepFallocate(target, flags, offset, (extra as Length).values),
   value: nothing,
@@ -158,6 +161,7 @@ const FTRUNCATE: Kind = {
   name: "ftruncate",
   opcode: abi.IORING_OP_FTRUNCATE,
   since: "6.9",
+  blocks: true,
   prepare: (sqe, { target, offset }) => sqe.prepFtruncate(target, offset),
   value: nothing,
 };
@@ -166,6 +170,7 @@ const FADVISE: Kind = {
   name: "fadvise64",
   opcode: abi.IORING_OP_FADVISE,
   since: "5.6",
+  blocks: true,
   prepare(sqe, { target, offset, flags, extra }) {
     const length = (extra as Length).values;
     // Kernels before 6.11 know lengths of 32 bits alone.
@@ -179,6 +184,7 @@ const MADVISE: Kind = {
   name: "madvise",
   opcode: abi.IORING_OP_MADVISE,
   since: "5.6",
+  blocks: true,
   // The memory, not its address: which advice can be given depends on whose it is.
   prepare: (sqe, { memory, address, length, flags }) =>
     sqe.prepMadvise((memory ?? address) as Mem, length, flags),
@@ -191,6 +197,7 @@ const SPLICE: Kind = {
   name: "splice",
   opcode: abi.IORING_OP_SPLICE,
   since: "5.7",
+  blocks: true,
   prepare(sqe, { target, offset, length, flags, extra }) {
     const source = (extra as Source).values;
     sqe.prepSplice(source.from, source.offset, target, offset, length, flags);
@@ -201,6 +208,7 @@ const TEE: Kind = {
   name: "tee",
   opcode: abi.IORING_OP_TEE,
   since: "5.8",
+  blocks: true,
   prepare: (sqe, { target, length, flags, extra }) =>
     sqe.prepTee((extra as Source).values.from, target, length, flags),
 };
@@ -311,13 +319,11 @@ export abstract class FileOperations extends Operations {
    * @returns how many bytes were read in all: 0 at the end of the file, and perhaps fewer than there is room for
    * @throws UringError as preadv2(2). Linux 5.1. See io_uring_prep_readv2(3).
    */
-  async readv(
-    target: Target,
-    pieces: readonly Piece[],
-    options: VectorOptions = NO_OPTIONS,
-  ): Promise<number> {
-    const { offset = -1, flags = 0 } = options;
-    return this.call(READV, target, null, 0, offset, flags, options, new Pieces(pieces));
+  readv(target: Target, pieces: readonly Piece[], options: VectorOptions = NO_OPTIONS): Promise<number> {
+    return attempt(() => {
+      const { offset = -1, flags = 0 } = options;
+      return this.call(READV, target, null, 0, offset, flags, options, new Pieces(pieces));
+    });
   }
 
   /**
@@ -327,13 +333,11 @@ export abstract class FileOperations extends Operations {
    * @returns how many bytes were written in all, perhaps fewer than there are
    * @throws UringError as pwritev2(2). Linux 5.1. See io_uring_prep_writev2(3).
    */
-  async writev(
-    target: Target,
-    pieces: readonly Piece[],
-    options: VectorOptions = NO_OPTIONS,
-  ): Promise<number> {
-    const { offset = -1, flags = 0 } = options;
-    return this.call(WRITEV, target, null, 0, offset, flags, options, new Pieces(pieces));
+  writev(target: Target, pieces: readonly Piece[], options: VectorOptions = NO_OPTIONS): Promise<number> {
+    return attempt(() => {
+      const { offset = -1, flags = 0 } = options;
+      return this.call(WRITEV, target, null, 0, offset, flags, options, new Pieces(pieces));
+    });
   }
 
   /**
@@ -459,11 +463,13 @@ export abstract class FileOperations extends Operations {
    */
   pipe(options?: PipeOptions & { direct?: undefined }): Promise<PipeEnds>;
   pipe(options: PipeOptions & Required<OpenedOptions>): Promise<PipeEnds<Direct>>;
-  async pipe(options: PipeOptions & OpenedOptions = NO_OPTIONS): Promise<PipeEnds<Target>> {
-    const { flags = 0, cloexec = true, direct } = options;
-    const slot = slotOf(direct);
-    const all = slot === undefined && cloexec ? flags | abi.O_CLOEXEC : flags;
-    return this.call(PIPE, -1, null, 0, 0, all, options, new Ends(slot));
+  pipe(options: PipeOptions & OpenedOptions = NO_OPTIONS): Promise<PipeEnds<Target>> {
+    return attempt(() => {
+      const { flags = 0, cloexec = true, direct } = options;
+      const slot = slotOf(direct);
+      const all = slot === undefined && cloexec ? flags | abi.O_CLOEXEC : flags;
+      return this.call(PIPE, -1, null, 0, 0, all, options, new Ends(slot));
+    });
   }
 
   /**

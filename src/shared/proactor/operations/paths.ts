@@ -5,7 +5,7 @@ import { decodeStatx, type Statx } from "../../structs/statx.ts";
 import type { Kind, Operation, Subject } from "../operation.ts";
 import { NO_OPTIONS, type OperationOptions } from "../options.ts";
 import { type Path, Strings } from "./arguments.ts";
-import type { Memory } from "./base.ts";
+import { attempt, type Memory } from "./base.ts";
 import { FileOperations } from "./files.ts";
 import { discard, type OpenedOptions, opened, type Slot, slotOf } from "./opened.ts";
 
@@ -70,6 +70,10 @@ export interface SetxattrOptions extends OperationOptions {
 }
 
 const path = ({ extra }: Operation): Subject => ({ path: (extra as Strings<unknown>).text });
+const paths = ({ extra }: Operation): Subject => {
+  const { text, secondText } = extra as Strings;
+  return { path: text, dest: secondText };
+};
 const nothing = (): undefined => undefined;
 
 type Opening = Strings<Slot>;
@@ -80,6 +84,7 @@ const OPENAT: Kind = {
   name: "openat",
   opcode: abi.IORING_OP_OPENAT,
   since: "5.6",
+  blocks: true,
   prepare(sqe, { target, length, flags, extra }) {
     const { first, values: slot } = extra as Opening;
     if (slot === undefined) sqe.prepOpenat(target as number, first, flags, length);
@@ -105,18 +110,20 @@ const STATX: Kind = {
   name: "statx",
   opcode: abi.IORING_OP_STATX,
   since: "5.6",
+  blocks: true,
   prepare(sqe, { target, length, flags, extra }) {
-    const { first, memory } = extra as Strings;
+    const { first, memory } = extra as Strings<boolean>;
     sqe.prepStatx(target as number, first, flags, length, memory.address);
   },
   value: ({ extra }) => decodeStatx((extra as Strings).memory),
-  about: path,
+  about: (operation) => ((operation.extra as Strings<boolean>).values ? path(operation) : {}),
 };
 
 const UNLINKAT: Kind = {
   name: "unlinkat",
   opcode: abi.IORING_OP_UNLINKAT,
   since: "5.11",
+  blocks: true,
   prepare: (sqe, { target, flags, extra }) =>
     sqe.prepUnlinkat(target as number, (extra as Strings).first, flags),
   value: nothing,
@@ -127,12 +134,13 @@ const RENAMEAT: Kind = {
   name: "renameat2",
   opcode: abi.IORING_OP_RENAMEAT,
   since: "5.11",
+  blocks: true,
   prepare(sqe, { target, offset, flags, extra }) {
     const { first, second } = extra as Strings;
     sqe.prepRenameat(target as number, first, offset, second, flags);
   },
   value: nothing,
-  about: path,
+  about: paths,
 };
 
 const LINKAT: Kind = {
@@ -150,6 +158,7 @@ const MKDIRAT: Kind = {
   name: "mkdirat",
   opcode: abi.IORING_OP_MKDIRAT,
   since: "5.15",
+  blocks: true,
   prepare: (sqe, { target, length, extra }) =>
     sqe.prepMkdirat(target as number, (extra as Strings).first, length),
   value: nothing,
@@ -160,13 +169,13 @@ const SYMLINKAT: Kind = {
   name: "symlinkat",
   opcode: abi.IORING_OP_SYMLINKAT,
   since: "5.15",
+  blocks: true,
   prepare(sqe, { target, extra }) {
     const { first, second } = extra as Strings;
-    // The link's own path is the first, since it is what errors are about.
-    sqe.prepSymlinkat(second, target as number, first);
+    sqe.prepSymlinkat(first, target as number, second);
   },
   value: nothing,
-  about: path,
+  about: paths,
 };
 
 /** A copy of the attribute that the kernel has written. */
@@ -177,6 +186,7 @@ const GETXATTR: Kind = {
   name: "getxattr",
   opcode: abi.IORING_OP_GETXATTR,
   since: "5.19",
+  blocks: true,
   prepare(sqe, { length, extra }) {
     const { first, second, memory } = extra as Strings;
     sqe.prepGetxattr(second, memory.address, first, length);
@@ -189,6 +199,7 @@ const FGETXATTR: Kind = {
   name: "fgetxattr",
   opcode: abi.IORING_OP_FGETXATTR,
   since: "5.19",
+  blocks: true,
   prepare(sqe, { target, length, extra }) {
     const { first, memory } = extra as Strings;
     sqe.prepFgetxattr(target, first, memory.address, length);
@@ -200,6 +211,7 @@ const SETXATTR: Kind = {
   name: "setxattr",
   opcode: abi.IORING_OP_SETXATTR,
   since: "5.19",
+  blocks: true,
   prepare(sqe, { address, length, flags, extra }) {
     const { first, second } = extra as Strings;
     sqe.prepSetxattr(second, address, first, flags, length);
@@ -212,6 +224,7 @@ const FSETXATTR: Kind = {
   name: "fsetxattr",
   opcode: abi.IORING_OP_FSETXATTR,
   since: "5.19",
+  blocks: true,
   prepare: (sqe, { target, address, length, flags, extra }) =>
     sqe.prepFsetxattr(target, (extra as Strings).first, address, flags, length),
   value: nothing,
@@ -245,15 +258,17 @@ export abstract class PathOperations extends FileOperations {
    */
   open(path: Path, flags: number, options?: OpenOptions & { direct?: undefined }): Promise<number>;
   open(path: Path, flags: number, options: OpenOptions & Required<OpenedOptions>): Promise<Direct>;
-  async open(
+  open(
     path: Path,
     flags: number,
     options: OpenOptions & OpenedOptions = NO_OPTIONS,
   ): Promise<number | Direct> {
-    const { dir = abi.AT_FDCWD, mode = 0o666, cloexec = true, direct } = options;
-    const slot = slotOf(direct);
-    const all = slot === undefined && cloexec ? flags | abi.O_CLOEXEC : flags;
-    return this.call(OPENAT, dir, null, mode, 0, all, options, new Strings([path], 0, slot));
+    return attempt(() => {
+      const { dir = abi.AT_FDCWD, mode = 0o666, cloexec = true, direct } = options;
+      const slot = slotOf(direct);
+      const all = slot === undefined && cloexec ? flags | abi.O_CLOEXEC : flags;
+      return this.call(OPENAT, dir, null, mode, 0, all, options, new Strings([path], 0, slot));
+    });
   }
 
   /**
@@ -268,17 +283,20 @@ export abstract class PathOperations extends FileOperations {
    */
   openat2(path: Path, how: OpenHow, options?: Open2Options & { direct?: undefined }): Promise<number>;
   openat2(path: Path, how: OpenHow, options: Open2Options & Required<OpenedOptions>): Promise<Direct>;
-  async openat2(
+  openat2(
     path: Path,
     how: OpenHow,
     options: Open2Options & OpenedOptions = NO_OPTIONS,
   ): Promise<number | Direct> {
-    const { dir = abi.AT_FDCWD, cloexec = true, direct } = options;
-    const slot = slotOf(direct);
-    const flags = slot === undefined && cloexec ? BigInt(how.flags) | BigInt(abi.O_CLOEXEC) : how.flags;
-    const strings = new Strings([path], abi.open_how.sizeof, slot);
-    encodeOpenHow({ ...how, flags }, strings.memory);
-    return this.call(OPENAT2, dir, null, 0, 0, 0, options, strings);
+    return attempt(() => {
+      const { dir = abi.AT_FDCWD, cloexec = true, direct } = options;
+      const slot = slotOf(direct);
+      const flags = slot === undefined && cloexec ? BigInt(how.flags) | BigInt(abi.O_CLOEXEC) : how.flags;
+      const struct = encodeOpenHow({ ...how, flags }, new Uint8Array(abi.open_how.sizeof));
+      const strings = new Strings([path], struct.length, slot);
+      strings.memory.bytes.set(struct);
+      return this.call(OPENAT2, dir, null, 0, 0, 0, options, strings);
+    });
   }
 
   /**
@@ -287,12 +305,14 @@ export abstract class PathOperations extends FileOperations {
    * @param file a path, or an fd of any kind
    * @throws UringError ENOENT, EACCES, EBADF and the like. Linux 5.6. See io_uring_prep_statx(3), statx(2).
    */
-  async statx(file: Path | number, options: StatxOptions = NO_OPTIONS): Promise<Statx> {
-    const { mask = abi.STATX_BASIC_STATS | abi.STATX_BTIME, flags = 0, dir = abi.AT_FDCWD } = options;
-    const open = typeof file === "number";
-    const strings = new Strings([open ? "" : file], abi.statx.sizeof, undefined);
-    const all = open ? flags | abi.AT_EMPTY_PATH : flags;
-    return this.call(STATX, open ? file : dir, null, mask, 0, all, options, strings);
+  statx(file: Path | number, options: StatxOptions = NO_OPTIONS): Promise<Statx> {
+    return attempt(() => {
+      const { mask = abi.STATX_BASIC_STATS | abi.STATX_BTIME, flags = 0, dir = abi.AT_FDCWD } = options;
+      const open = typeof file === "number";
+      const strings = new Strings([open ? "" : file], abi.statx.sizeof, !open);
+      const all = open ? flags | abi.AT_EMPTY_PATH : flags;
+      return this.call(STATX, open ? file : dir, null, mask, 0, all, options, strings);
+    });
   }
 
   /**
@@ -301,9 +321,11 @@ export abstract class PathOperations extends FileOperations {
    * @throws UringError ENOENT, EISDIR, ENOTDIR, ENOTEMPTY and the like. Linux 5.11. See io_uring_prep_unlinkat(3),
    * unlinkat(2).
    */
-  async unlink(path: Path, options: UnlinkOptions = NO_OPTIONS): Promise<void> {
-    const { dir = abi.AT_FDCWD, flags = 0 } = options;
-    return this.call(UNLINKAT, dir, null, 0, 0, flags, options, new Strings([path], 0, undefined));
+  unlink(path: Path, options: UnlinkOptions = NO_OPTIONS): Promise<void> {
+    return attempt(() => {
+      const { dir = abi.AT_FDCWD, flags = 0 } = options;
+      return this.call(UNLINKAT, dir, null, 0, 0, flags, options, new Strings([path], 0, undefined));
+    });
   }
 
   /**
@@ -312,10 +334,12 @@ export abstract class PathOperations extends FileOperations {
    * @throws UringError ENOENT, EXDEV between file systems, EEXIST with `RENAME_NOREPLACE`. Linux 5.11. See
    * io_uring_prep_renameat(3), renameat2(2).
    */
-  async rename(path: Path, newPath: Path, options: TwoPathsOptions = NO_OPTIONS): Promise<void> {
-    const { dir = abi.AT_FDCWD, newDir = dir, flags = 0 } = options;
-    const strings = new Strings([path, newPath], 0, undefined);
-    return this.call(RENAMEAT, dir, null, 0, newDir, flags, options, strings);
+  rename(path: Path, newPath: Path, options: TwoPathsOptions = NO_OPTIONS): Promise<void> {
+    return attempt(() => {
+      const { dir = abi.AT_FDCWD, newDir = dir, flags = 0 } = options;
+      const strings = new Strings([path, newPath], 0, undefined);
+      return this.call(RENAMEAT, dir, null, 0, newDir, flags, options, strings);
+    });
   }
 
   /**
@@ -325,10 +349,12 @@ export abstract class PathOperations extends FileOperations {
    * @throws UringError ENOENT, EEXIST, EXDEV between file systems, EPERM for directories. Linux 5.15. See
    * io_uring_prep_linkat(3), linkat(2).
    */
-  async link(path: Path, newPath: Path, options: TwoPathsOptions = NO_OPTIONS): Promise<void> {
-    const { dir = abi.AT_FDCWD, newDir = dir, flags = 0 } = options;
-    const strings = new Strings([path, newPath], 0, undefined);
-    return this.call(LINKAT, dir, null, 0, newDir, flags, options, strings);
+  link(path: Path, newPath: Path, options: TwoPathsOptions = NO_OPTIONS): Promise<void> {
+    return attempt(() => {
+      const { dir = abi.AT_FDCWD, newDir = dir, flags = 0 } = options;
+      const strings = new Strings([path, newPath], 0, undefined);
+      return this.call(LINKAT, dir, null, 0, newDir, flags, options, strings);
+    });
   }
 
   /**
@@ -337,9 +363,11 @@ export abstract class PathOperations extends FileOperations {
    * @param target what the link says, whether there is such a file or not
    * @throws UringError ENOENT, EEXIST and the like. Linux 5.15. See io_uring_prep_symlinkat(3), symlinkat(2).
    */
-  async symlink(target: Path, path: Path, options: PathOptions = NO_OPTIONS): Promise<void> {
-    const { dir = abi.AT_FDCWD } = options;
-    return this.call(SYMLINKAT, dir, null, 0, 0, 0, options, new Strings([path, target], 0, undefined));
+  symlink(target: Path, path: Path, options: PathOptions = NO_OPTIONS): Promise<void> {
+    return attempt(() => {
+      const { dir = abi.AT_FDCWD } = options;
+      return this.call(SYMLINKAT, dir, null, 0, 0, 0, options, new Strings([target, path], 0, undefined));
+    });
   }
 
   /**
@@ -347,9 +375,11 @@ export abstract class PathOperations extends FileOperations {
    *
    * @throws UringError ENOENT, EEXIST and the like. Linux 5.15. See io_uring_prep_mkdirat(3), mkdirat(2).
    */
-  async mkdir(path: Path, options: MkdirOptions = NO_OPTIONS): Promise<void> {
-    const { dir = abi.AT_FDCWD, mode = 0o777 } = options;
-    return this.call(MKDIRAT, dir, null, mode, 0, 0, options, new Strings([path], 0, undefined));
+  mkdir(path: Path, options: MkdirOptions = NO_OPTIONS): Promise<void> {
+    return attempt(() => {
+      const { dir = abi.AT_FDCWD, mode = 0o777 } = options;
+      return this.call(MKDIRAT, dir, null, mode, 0, 0, options, new Strings([path], 0, undefined));
+    });
   }
 
   /**
@@ -360,10 +390,12 @@ export abstract class PathOperations extends FileOperations {
    * @throws UringError ENODATA where there is none, ERANGE where it has more bytes than the option `length`, EOPNOTSUPP.
    * Linux 5.19. See io_uring_prep_getxattr(3), getxattr(2).
    */
-  async getxattr(path: Path, name: Path, options: GetxattrOptions = NO_OPTIONS): Promise<Uint8Array> {
-    const { length = ROOM } = options;
-    const strings = new Strings([path, name], checkRoom(length), undefined);
-    return this.call(GETXATTR, -1, null, length, 0, 0, options, strings);
+  getxattr(path: Path, name: Path, options: GetxattrOptions = NO_OPTIONS): Promise<Uint8Array> {
+    return attempt(() => {
+      const { length = ROOM } = options;
+      const strings = new Strings([path, name], checkRoom(length), undefined);
+      return this.call(GETXATTR, -1, null, length, 0, 0, options, strings);
+    });
   }
 
   /**
@@ -373,10 +405,12 @@ export abstract class PathOperations extends FileOperations {
    * @returns its bytes, the caller's own
    * @throws UringError as `getxattr`, EBADF. Linux 5.19. See io_uring_prep_fgetxattr(3), fgetxattr(2).
    */
-  async fgetxattr(target: Target, name: Path, options: GetxattrOptions = NO_OPTIONS): Promise<Uint8Array> {
-    const { length = ROOM } = options;
-    const strings = new Strings([name], checkRoom(length), undefined);
-    return this.call(FGETXATTR, target, null, length, 0, 0, options, strings);
+  fgetxattr(target: Target, name: Path, options: GetxattrOptions = NO_OPTIONS): Promise<Uint8Array> {
+    return attempt(() => {
+      const { length = ROOM } = options;
+      const strings = new Strings([name], checkRoom(length), undefined);
+      return this.call(FGETXATTR, target, null, length, 0, 0, options, strings);
+    });
   }
 
   /**
@@ -387,15 +421,12 @@ export abstract class PathOperations extends FileOperations {
    * @throws UringError EEXIST and ENODATA as the flags ask, ENOSPC, EOPNOTSUPP, E2BIG. Linux 5.19. See
    * io_uring_prep_setxattr(3), setxattr(2).
    */
-  async setxattr(
-    path: Path,
-    name: Path,
-    value: Memory,
-    options: SetxattrOptions = NO_OPTIONS,
-  ): Promise<void> {
-    const { length, flags = 0 } = options;
-    const strings = new Strings([path, name], 0, undefined);
-    return this.call(SETXATTR, -1, value, length, 0, flags, options, strings);
+  setxattr(path: Path, name: Path, value: Memory, options: SetxattrOptions = NO_OPTIONS): Promise<void> {
+    return attempt(() => {
+      const { length, flags = 0 } = options;
+      const strings = new Strings([path, name], 0, undefined);
+      return this.call(SETXATTR, -1, value, length, 0, flags, options, strings);
+    });
   }
 
   /**
@@ -405,14 +436,20 @@ export abstract class PathOperations extends FileOperations {
    * @param value at most 65536 bytes, which must stay as they are until the promise settles
    * @throws UringError as `setxattr`, EBADF. Linux 5.19. See io_uring_prep_fsetxattr(3), fsetxattr(2).
    */
-  async fsetxattr(
-    target: Target,
-    name: Path,
-    value: Memory,
-    options: SetxattrOptions = NO_OPTIONS,
-  ): Promise<void> {
-    const { length, flags = 0 } = options;
-    return this.call(FSETXATTR, target, value, length, 0, flags, options, new Strings([name], 0, undefined));
+  fsetxattr(target: Target, name: Path, value: Memory, options: SetxattrOptions = NO_OPTIONS): Promise<void> {
+    return attempt(() => {
+      const { length, flags = 0 } = options;
+      return this.call(
+        FSETXATTR,
+        target,
+        value,
+        length,
+        0,
+        flags,
+        options,
+        new Strings([name], 0, undefined),
+      );
+    });
   }
 }
 
