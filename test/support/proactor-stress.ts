@@ -48,6 +48,8 @@ const SIZES = [1, 63, 64, 100, 512, 1000, 4096, 4097];
 const ACTORS = { pages: 16, nops: 4, sleepers: 12, closers: 2, entries: 4 } as const;
 const PIPES = 12;
 const SOCKETS = 6;
+/** With as many readers and writers that wait for each other there must be room left in the smallest queue. */
+const MOST_WAITING = 8;
 
 /** Nothing takes so long that is not broken. */
 const STUCK_MS = 20_000;
@@ -235,6 +237,8 @@ class Epoch {
   forged = 0;
   /** Entries without a promise that have not ended. */
   entries = 0;
+  /** How many of them are to be ended by the close. */
+  waiting = 0;
 
   /** @param ending whether it ends in the middle of everything, or when all has ended */
   constructor(options: ProactorOptions, ending: "close" | "drain", forger: Forger) {
@@ -464,7 +468,7 @@ async function entries(epoch: Epoch, file: number, silent: number): Promise<void
   while (!epoch.over && !epoch.proactor.closed) {
     const memory = alloc(random.pick(SIZES));
     const at = random.below(FILE_SIZE - memory.byteLength);
-    const waits = epoch.ending === "close" && random.below(50) === 0;
+    const waits = epoch.ending === "close" && epoch.waiting < MOST_WAITING && random.below(50) === 0;
     memory.bytes.fill(BLANK);
     let ended = false;
     const entry = epoch.proactor.entry({
@@ -486,6 +490,7 @@ async function entries(epoch: Epoch, file: number, silent: number): Promise<void
     left--;
     fates.entries++;
     epoch.entries++;
+    epoch.waiting += Number(waits);
     if (waits) entry.prepRead(silent, memory, memory.byteLength, -1);
     else entry.prepRead(file, memory, memory.byteLength, at);
     if (random.below(3) === 0) await setImmediate();
@@ -550,7 +555,7 @@ function pair(call: "pipe2" | "socketpair"): readonly [number, number] {
 function someOptions(): ProactorOptions {
   switch (random.below(8)) {
     case 0:
-      return { entries: 4, cqEntries: 32 };
+      return { entries: 4, cqEntries: 64 };
     case 1:
       return {
         flags: abi.IORING_SETUP_COOP_TASKRUN | abi.IORING_SETUP_TASKRUN_FLAG,
