@@ -33,7 +33,6 @@ export interface Source<T> {
   readonly kind: Kind;
   readonly target: Target;
   readonly flags: number;
-  readonly length: number;
   readonly group: BufferGroup | null;
   /** Structs for one arming. */
   extra?(): Disposable;
@@ -124,7 +123,7 @@ const dropped = new FinalizationRegistry<Stream<unknown>>((stream) => {
  */
 export class Stream<T> implements Receiver, BufferUser {
   readonly #engine: Engine;
-  readonly #source: Source<T>;
+  readonly #makeSource: () => Source<T>;
   readonly #signal: AbortSignal | undefined;
   readonly #mark: number;
   /** All of the proactor's that have begun and not ended. */
@@ -132,6 +131,8 @@ export class Stream<T> implements Receiver, BufferUser {
   readonly #queue: T[] = [];
   readonly #waiters: Waiter<T>[] = [];
   readonly #finishers: (() => void)[] = [];
+  /** `null` before it has begun. */
+  #source: Source<T> | null = null;
   #state: "new" | "open" | "ending" | "ended" = "new";
   /** What the next to pull is told, once. */
   #cause: Cause | null = null;
@@ -149,7 +150,13 @@ export class Stream<T> implements Receiver, BufferUser {
     this.#over();
   };
 
-  constructor(engine: Engine, live: Set<Stream<unknown>>, source: Source<T>, options: MultishotOptions) {
+  /** @param makeSource called when it begins; what it throws is told by the first `next()` */
+  constructor(
+    engine: Engine,
+    live: Set<Stream<unknown>>,
+    makeSource: () => Source<T>,
+    options: MultishotOptions,
+  ) {
     const { signal, highWaterMark = HIGH_WATER_MARK } = options;
     if (signal !== undefined && !(signal instanceof AbortSignal)) {
       throw new TypeError("signal must be an AbortSignal");
@@ -157,7 +164,7 @@ export class Stream<T> implements Receiver, BufferUser {
     this.#mark = whole(highWaterMark, 1, 2 ** 31, "highWaterMark");
     this.#engine = engine;
     this.#live = live;
-    this.#source = source;
+    this.#makeSource = makeSource;
     this.#signal = signal;
   }
 
@@ -184,7 +191,7 @@ export class Stream<T> implements Receiver, BufferUser {
 
   /** Asks the kernel for its end, and gives back what was not pulled; resolves when the kernel is done with it. */
   end(cause: Cause | null): Promise<void> {
-    for (const item of this.#queue.splice(0)) this.#source.discard(item);
+    for (const item of this.#queue.splice(0)) this.#source?.discard(item);
     if (this.#state === "ended") return Promise.resolve();
     const finished = new Promise<void>((resolve) => {
       this.#finishers.push(resolve);
@@ -204,7 +211,7 @@ export class Stream<T> implements Receiver, BufferUser {
 
   /** The proactor is closed. */
   close(): void {
-    void this.end({ error: closedError(this.#source.kind.name) });
+    void this.end({ error: closedError(this.#source?.kind.name ?? "multishot") });
   }
 
   buffersBack(): void {
@@ -214,12 +221,13 @@ export class Stream<T> implements Receiver, BufferUser {
 
   complete(res: number, flags: number, last: boolean): void {
     const operation = this.#operation as Operation;
+    const source = this.#source as Source<T>;
     if (last) this.#operation = null;
-    const more = res >= 0 || this.#source.answers?.(res) === true;
-    if (more) this.#bring(res, flags, last);
-    else if ((flags & IORING_CQE_F_BUFFER) !== 0 && this.#source.group !== null) {
-      BufferGroup.take(this.#source.group, flags, 0);
-      BufferGroup.putBack(this.#source.group, flags);
+    const more = res >= 0 || source.answers?.(res) === true;
+    if (more) this.#bring(source, res, flags, last);
+    else if ((flags & IORING_CQE_F_BUFFER) !== 0 && source.group !== null) {
+      BufferGroup.take(source.group, flags, 0);
+      BufferGroup.putBack(source.group, flags);
     }
     if (!last) {
       if (this.#queue.length >= this.#mark) this.#pause(operation);
@@ -229,9 +237,9 @@ export class Stream<T> implements Receiver, BufferUser {
     this.#pausing = false;
     if (this.#state === "ending") this.#over();
     else if (more) this.#arm();
-    else if (res === -ENOBUFS && this.#source.group !== null) this.#starve(this.#source.group);
+    else if (res === -ENOBUFS && source.group !== null) this.#starve(source.kind, source.group);
     else if (paused && (res === -ECANCELED || res === -EINTR)) this.#arm();
-    else this.#fail(operation, res);
+    else this.#fail(source.kind, operation, res);
   }
 
   #begin(handle: Multishot<T>): void {
@@ -243,6 +251,7 @@ export class Stream<T> implements Receiver, BufferUser {
       return;
     }
     try {
+      this.#source = this.#makeSource();
       if (this.#source.group !== null) BufferGroup.join(this.#source.group, this);
     } catch (error) {
       this.#cause = { error };
@@ -258,11 +267,12 @@ export class Stream<T> implements Receiver, BufferUser {
   #arm(): void {
     if (this.#state !== "open" || this.#operation !== null || this.#starving) return;
     if (this.#queue.length >= this.#mark) return;
-    const { kind, target, flags, length, group } = this.#source;
+    const source = this.#source as Source<T>;
+    const { kind, target, flags, group } = source;
     try {
-      const extra = this.#source.extra?.() ?? null;
+      const extra = source.extra?.() ?? null;
       const memory = group === null ? null : BufferGroup.memoryOf(group);
-      const operation = this.#engine.prepare(kind, target, memory, length, -1, flags, NO_OPTIONS, extra);
+      const operation = this.#engine.prepare(kind, target, memory, 0, -1, flags, NO_OPTIONS, extra);
       operation.plain = false;
       operation.receiver = this;
       operation.reject = this.#onRefusal;
@@ -278,10 +288,10 @@ export class Stream<T> implements Receiver, BufferUser {
     }
   }
 
-  #bring(res: number, flags: number, last: boolean): void {
+  #bring(source: Source<T>, res: number, flags: number, last: boolean): void {
     let item: T | typeof END;
     try {
-      item = this.#source.take(res, flags, last);
+      item = source.take(res, flags, last);
     } catch (error) {
       this.#stop({ error });
       return;
@@ -291,7 +301,7 @@ export class Stream<T> implements Receiver, BufferUser {
       return;
     }
     if (this.#state !== "open") {
-      this.#source.discard(item);
+      source.discard(item);
       return;
     }
     const waiter = this.#waiters.shift();
@@ -317,18 +327,18 @@ export class Stream<T> implements Receiver, BufferUser {
   }
 
   /** There was no buffer. Never asks again before one has come back, since the answer would be the same. */
-  #starve(group: BufferGroup): void {
+  #starve(kind: Kind, group: BufferGroup): void {
     if (BufferGroup.returnsOf(group) !== this.#returns && group.available > 0) this.#arm();
     else if (BufferGroup.wait(group, this)) this.#starving = true;
     else {
-      this.#cause = { error: failure(this.#source.kind, ENOBUFS) };
+      this.#cause = { error: failure(kind, ENOBUFS) };
       this.#over();
     }
   }
 
-  #fail(operation: Operation, res: number): void {
+  #fail(kind: Kind, operation: Operation, res: number): void {
     const asked = operation.cancelled && (res === -ECANCELED || res === -EINTR);
-    this.#cause = { error: asked ? operation.reason : failure(this.#source.kind, -res) };
+    this.#cause = { error: asked ? operation.reason : failure(kind, -res) };
     this.#over();
   }
 
@@ -336,7 +346,8 @@ export class Stream<T> implements Receiver, BufferUser {
   #over(): void {
     this.#state = "ended";
     this.#live.delete(this);
-    if (this.#source.group !== null) BufferGroup.leave(this.#source.group, this);
+    const group = this.#source?.group ?? null;
+    if (group !== null) BufferGroup.leave(group, this);
     this.#signal?.removeEventListener("abort", this);
     for (const { resolve, reject } of this.#waiters.splice(0)) this.#afterwards().then(resolve, reject);
     for (const finish of this.#finishers.splice(0)) finish();

@@ -1,4 +1,5 @@
 import * as abi from "../../abi/index.ts";
+import { UringError } from "../../errors.ts";
 import { Direct, type Target } from "../../ring/direct.ts";
 import { Pinned } from "../../ring/pinned.ts";
 import type { ControlMessage } from "../../structs/control.ts";
@@ -8,6 +9,7 @@ import { encodeSockaddr, type SocketAddress } from "../../structs/sockaddr.ts";
 import { encodeTimespec, type Timespec } from "../../structs/timespec.ts";
 import { BufferGroup, type BufferGroupOptions } from "../buffer-group.ts";
 import type { Engine } from "../engine.ts";
+import { failure } from "../failure.ts";
 import type { Lease } from "../lease.ts";
 import { END, Multishot, type MultishotOptions, type Source, Stream } from "../multishot.ts";
 import type { Kind } from "../operation.ts";
@@ -219,18 +221,19 @@ export abstract class ContinuingOperations extends MessageOperations {
   acceptMultishot(
     target: Target,
     options: AcceptMultishotOptions & { direct?: boolean | undefined } = {},
-  ): Multishot<number> | Multishot<Direct> {
+  ): Multishot<Target> {
     const { direct = false, cloexec = true, flags = 0 } = options;
     const all = cloexec && !direct ? flags | abi.SOCK_CLOEXEC : flags;
-    return direct
-      ? this.#start<Direct>(
-          { ...this.#accepted, kind: ACCEPT_DIRECT, target, flags: all, take: (res) => new Direct(res) },
-          options,
-        )
-      : this.#start<number>(
-          { ...this.#accepted, kind: ACCEPT, target, flags: all, take: (res) => res },
-          options,
-        );
+    const accepted = {
+      target,
+      flags: all,
+      group: null,
+      discard: (file: Target) => discard({ canceller: this.#engine }, file),
+    };
+    if (!direct)
+      return this.#start(() => ({ ...accepted, kind: ACCEPT, take: (res: number) => res }), options);
+    const source = () => ({ ...accepted, kind: ACCEPT_DIRECT, take: (res: number) => new Direct(res) });
+    return this.#start(source, options);
   }
 
   /**
@@ -242,8 +245,9 @@ export abstract class ContinuingOperations extends MessageOperations {
    * @throws UringError as recv(2), from `next()`. Linux 6.0. See io_uring_prep_recv_multishot(3).
    */
   recvMultishot(target: Target, options: RecvMultishotOptions = {}): Multishot<Lease> {
-    const { group = this.defaultBufferGroup(), flags = 0 } = options;
-    return this.#start({ ...leases(group), kind: RECV, target, flags }, options);
+    const { group, flags = 0 } = options;
+    const source = () => ({ ...leases(this.#groupFor(RECV, group)), kind: RECV, target, flags });
+    return this.#start(source, options);
   }
 
   /**
@@ -254,9 +258,14 @@ export abstract class ContinuingOperations extends MessageOperations {
    * Linux 6.0. See io_uring_prep_recvmsg_multishot(3).
    */
   recvmsgMultishot(target: Target, options: RecvmsgMultishotOptions = {}): Multishot<LeasedMessage> {
-    const { group = this.defaultBufferGroup(), flags = 0, control = 0 } = options;
-    const source = messages(group, control, this.#engine);
-    return this.#start({ ...source, kind: RECVMSG, target, flags: flags | abi.MSG_CMSG_CLOEXEC }, options);
+    const { group, flags = 0, control = 0 } = options;
+    const source = () => ({
+      ...messages(this.#groupFor(RECVMSG, group), control, this.#engine),
+      kind: RECVMSG,
+      target,
+      flags: flags | abi.MSG_CMSG_CLOEXEC,
+    });
+    return this.#start(source, options);
   }
 
   /**
@@ -266,8 +275,8 @@ export abstract class ContinuingOperations extends MessageOperations {
    * io_uring_prep_read_multishot(3).
    */
   readMultishot(target: Target, options: ReadMultishotOptions = {}): Multishot<Lease> {
-    const { group = this.defaultBufferGroup() } = options;
-    return this.#start({ ...leases(group), kind: READ, target, flags: 0 }, options);
+    const source = () => ({ ...leases(this.#groupFor(READ, options.group)), kind: READ, target, flags: 0 });
+    return this.#start(source, options);
   }
 
   /**
@@ -278,7 +287,8 @@ export abstract class ContinuingOperations extends MessageOperations {
    * @throws UringError from `next()`. Linux 5.13. See io_uring_prep_poll_multishot(3).
    */
   pollMultishot(target: Target, events: number, options: MultishotOptions = {}): Multishot<number> {
-    return this.#start({ ...PLAIN, kind: POLL, target, flags: events, take: (res) => res }, options);
+    const source = () => ({ ...PLAIN, kind: POLL, target, flags: events, take: (res: number) => res });
+    return this.#start(source, options);
   }
 
   /**
@@ -290,18 +300,16 @@ export abstract class ContinuingOperations extends MessageOperations {
    */
   timeoutMultishot(period: Timespec, options: MultishotOptions = {}): Multishot<number> {
     let ticks = 0;
-    return this.#start(
-      {
-        ...PLAIN,
-        kind: TIMEOUT,
-        target: -1,
-        flags: 0,
-        extra: () => encodeTimespec<Pinned>(period),
-        answers: (res) => res === -ETIME,
-        take: () => ++ticks,
-      },
-      options,
-    );
+    const source = () => ({
+      ...PLAIN,
+      kind: TIMEOUT,
+      target: -1,
+      flags: 0,
+      extra: () => encodeTimespec<Pinned>(period),
+      answers: (res: number) => res === -ETIME,
+      take: () => ++ticks,
+    });
+    return this.#start(source, options);
   }
 
   /**
@@ -346,22 +354,28 @@ export abstract class ContinuingOperations extends MessageOperations {
     for (const group of this.#groups) BufferGroup.ringClosed(group, leaked);
   }
 
-  get #accepted(): Pick<Source<Target>, "length" | "group" | "discard"> {
-    return { ...PLAIN, discard: (file) => discard({ canceller: this.#engine }, file) };
+  /** The group that an operation receives into. */
+  #groupFor(kind: Kind, group: BufferGroup | undefined): BufferGroup {
+    if (group !== undefined) return group;
+    try {
+      return this.defaultBufferGroup();
+    } catch (error) {
+      // A kernel without groups has no such operation either, which says more.
+      throw error instanceof UringError && error.code === "EINVAL" ? failure(kind, error.errno) : error;
+    }
   }
 
-  #start<T>(source: Source<T>, options: MultishotOptions): Multishot<T> {
+  #start<T>(source: () => Source<T>, options: MultishotOptions): Multishot<T> {
     return new Multishot(new Stream(this.#engine, this.#streams, source, options));
   }
 }
 
 /** Sources without buffers, whose items are nothing to give back. */
-const PLAIN = { length: 0, group: null, discard: (): void => {} };
+const PLAIN = { group: null, discard: (): void => {} };
 
 /** What comes in buffers, until there is nothing more. */
 function leases(group: BufferGroup): Omit<Source<Lease>, "kind" | "target" | "flags"> {
   return {
-    length: 0,
     group,
     take(res, flags) {
       if ((flags & abi.IORING_CQE_F_BUFFER) === 0) return END;
@@ -382,7 +396,6 @@ function messages(
 ): Omit<Source<LeasedMessage>, "kind" | "target" | "flags"> {
   const room = { nameLength: ANY_ADDRESS, controlLength: control };
   return {
-    length: 0,
     group,
     // Only its lengths count: the memory for control messages is in the buffers.
     extra: () =>
@@ -396,7 +409,7 @@ function messages(
         return new LeasedMessage(lease, {
           address: name,
           control,
-          flags: messageFlags,
+          flags: messageFlags & ~abi.MSG_CMSG_CLOEXEC,
           length: payloadLength,
         });
       } finally {

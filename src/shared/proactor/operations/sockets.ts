@@ -243,7 +243,7 @@ const RECVMSG: Kind = {
     sqe.prepRecvmsg(target, (extra as MessageArgument).address, flags | abi.MSG_CMSG_CLOEXEC),
   value({ extra }, length): Received {
     const { name, control, flags } = (extra as MessageArgument).header;
-    return { length, address: name, control, flags };
+    return { length, address: name, control, flags: flags & ~abi.MSG_CMSG_CLOEXEC };
   },
 };
 
