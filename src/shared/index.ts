@@ -9,9 +9,43 @@ export { defaultProactor } from "./proactor/default.ts";
 export type { Counters } from "./proactor/engine.ts";
 export { Lease } from "./proactor/lease.ts";
 export type { Receiver } from "./proactor/operation.ts";
+export type { Path, Piece } from "./proactor/operations/arguments.ts";
 export type { Memory } from "./proactor/operations/base.ts";
-export type { TransferOptions } from "./proactor/operations/files.ts";
+export type {
+  FallocateOptions,
+  InstallOptions,
+  MadviseOptions,
+  PipeEnds,
+  PipeOptions,
+  RangeOptions,
+  SpliceOptions,
+  TeeOptions,
+  TransferOptions,
+  VectorOptions,
+} from "./proactor/operations/files.ts";
 export type { ProactorAddress } from "./proactor/operations/messages.ts";
+export type { OpenedOptions } from "./proactor/operations/opened.ts";
+export type {
+  GetxattrOptions,
+  MkdirOptions,
+  Open2Options,
+  OpenOptions,
+  PathOptions,
+  SetxattrOptions,
+  StatxOptions,
+  TwoPathsOptions,
+  UnlinkOptions,
+} from "./proactor/operations/paths.ts";
+export type {
+  EpollWaitOptions,
+  FilesUpdateOptions,
+  FutexOptions,
+  MsgRingFdOptions,
+  MsgRingOptions,
+  TimeoutOptions,
+  UringCmdOptions,
+  WaitidOptions,
+} from "./proactor/operations/waiting.ts";
 export type { OperationOptions } from "./proactor/options.ts";
 export { BufferPool, type BufferPoolOptions } from "./proactor/pool.ts";
 export { type OperationInfo, Proactor } from "./proactor/proactor.ts";

@@ -1,5 +1,6 @@
 import * as abi from "../../abi/index.ts";
 import type { Direct, Target } from "../../ring/direct.ts";
+import { whole } from "../../structs/fields.ts";
 import { encodeOpenHow, type OpenHow } from "../../structs/open-how.ts";
 import { decodeStatx, type Statx } from "../../structs/statx.ts";
 import type { Kind, Operation, Subject } from "../operation.ts";
@@ -57,7 +58,7 @@ export interface StatxOptions extends PathOptions {
 
 /** How much of an extended attribute is read. */
 export interface GetxattrOptions extends OperationOptions {
-  /** How many bytes there is room for; 4096 unless given. 65536 are enough for every attribute. */
+  /** How many bytes there is room for, from 1 on; 4096 unless given. 65536 are enough for every attribute. */
   length?: number | undefined;
 }
 
@@ -456,8 +457,5 @@ export abstract class PathOperations extends FileOperations {
 /** Room for an attribute: what most file systems have for all of a file's. */
 const ROOM = 4096;
 
-function checkRoom(length: number): number {
-  if (!Number.isInteger(length) || length < 0 || length > 65536)
-    throw new RangeError(`length must be a whole number from 0 to 65536, not ${length}`);
-  return length;
-}
+/** More than none: asked for 0 bytes the kernel tells the attribute's size. */
+const checkRoom = (length: number): number => whole(length, 1, 65536, "length");
