@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
-import { spawnSync } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { connect, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
@@ -10,13 +11,12 @@ import { fileURLToPath } from "node:url";
 const root = fileURLToPath(new URL("..", import.meta.url));
 const inDeno = process.versions.deno !== undefined;
 
-/**
- * Runs a program of this runtime in the project's folder: a file with arguments, or the text of a program. In Deno with
- * no permission but for the native library's file.
- */
+/** What starts a program of this runtime. In Deno with no permission but for the native library's file. */
+const flags = inDeno ? ["run", "--quiet", "--no-prompt", "--allow-ffi=c/build/uring.so"] : ["run"];
+
+/** Runs a program in the project's folder: a file with arguments, or the text of a program. */
 function run(program: string[] | string): { status: number | null; stdout: Buffer; stderr: string } {
   const [file, ...args] = typeof program === "string" ? ["-"] : program;
-  const flags = inDeno ? ["run", "--quiet", "--no-prompt", "--allow-ffi=c/build/uring.so"] : ["run"];
   const { status, signal, stdout, stderr } = spawnSync(process.execPath, [...flags, file ?? "-", ...args], {
     cwd: root,
     input: typeof program === "string" ? program : "",
@@ -26,6 +26,16 @@ function run(program: string[] | string): { status: number | null; stdout: Buffe
     env: { ...process.env, NO_COLOR: "1", DENO_NO_UPDATE_CHECK: "1" },
   });
   return { status, stdout, stderr: signal === null ? String(stderr) : `ended by ${signal}\n${stderr}` };
+}
+
+/** A port of the loopback interface that nobody listens on. */
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, "127.0.0.1");
+  await new Promise((resolve) => server.once("listening", resolve));
+  const address = server.address();
+  await new Promise((resolve) => server.close(resolve));
+  assert.ok(address !== null && typeof address === "object");
+  return address.port;
 }
 
 /** Every fenced program in a text, with the line it starts at. Lines may begin with the star of a comment. */
@@ -148,6 +158,32 @@ describe("examples", () => {
       assert.equal(status, 0, stderr);
       assert.equal(readFileSync(join(folder, "copy")).length, 0);
     });
+  });
+
+  it("echo.ts sends back what it is sent, to several at a time", { timeout: 60_000 }, async () => {
+    const port = await freePort();
+    const server = spawn(process.execPath, [...flags, "examples/echo.ts", String(port)], {
+      cwd: root,
+      stdio: ["ignore", "pipe", "inherit"],
+    });
+    try {
+      await new Promise((resolve) => server.stdout.once("data", resolve));
+      const texts = await Promise.all(
+        ["one", "two", "three".repeat(100_000)].map(async (text) => {
+          const socket = connect(port, "127.0.0.1");
+          socket.write(text);
+          let back = "";
+          for await (const piece of socket.setEncoding("utf8")) {
+            back += String(piece);
+            if (back.length >= text.length) break;
+          }
+          return back === text;
+        }),
+      );
+      assert.deepEqual(texts, [true, true, true]);
+    } finally {
+      server.kill("SIGKILL");
+    }
   });
 
   it("features.ts lists every operation", () => {
