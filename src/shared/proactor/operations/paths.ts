@@ -1,6 +1,7 @@
 import * as abi from "../../abi/index.ts";
 import type { Direct, Target } from "../../ring/direct.ts";
-import { whole } from "../../structs/fields.ts";
+import { u32 } from "../../ring/prep/integers.ts";
+import { u64, whole } from "../../structs/fields.ts";
 import { encodeOpenHow, type OpenHow } from "../../structs/open-how.ts";
 import { decodeStatx, type Statx } from "../../structs/statx.ts";
 import type { Kind, Operation, Subject } from "../operation.ts";
@@ -253,7 +254,7 @@ export abstract class PathOperations extends FileOperations {
    * await using proactor = new Proactor();
    * using memory = alloc(64);
    * const fd = await proactor.open("/proc/self/comm", O_RDONLY);
-   * console.log(await proactor.read(fd, memory)); // 4 or 5: the runtime's name
+   * console.log((await proactor.read(fd, memory)) > 0); // true
    * await proactor.closeFd(fd);
    * ```
    */
@@ -267,7 +268,7 @@ export abstract class PathOperations extends FileOperations {
     return attempt(() => {
       const { dir = abi.AT_FDCWD, mode = 0o666, cloexec = true, direct } = options;
       const slot = slotOf(direct);
-      const all = slot === undefined && cloexec ? flags | abi.O_CLOEXEC : flags;
+      const all = slot === undefined && cloexec ? u32(flags, "flags") | abi.O_CLOEXEC : flags;
       return this.call(OPENAT, dir, null, mode, 0, all, options, new Strings([path], 0, slot));
     });
   }
@@ -292,7 +293,8 @@ export abstract class PathOperations extends FileOperations {
     return attempt(() => {
       const { dir = abi.AT_FDCWD, cloexec = true, direct } = options;
       const slot = slotOf(direct);
-      const flags = slot === undefined && cloexec ? BigInt(how.flags) | BigInt(abi.O_CLOEXEC) : how.flags;
+      const flags =
+        slot === undefined && cloexec ? u64(how.flags, "flags") | BigInt(abi.O_CLOEXEC) : how.flags;
       const struct = encodeOpenHow({ ...how, flags }, new Uint8Array(abi.open_how.sizeof));
       const strings = new Strings([path], struct.length, slot);
       strings.memory.bytes.set(struct);
@@ -311,7 +313,7 @@ export abstract class PathOperations extends FileOperations {
       const { mask = abi.STATX_BASIC_STATS | abi.STATX_BTIME, flags = 0, dir = abi.AT_FDCWD } = options;
       const open = typeof file === "number";
       const strings = new Strings([open ? "" : file], abi.statx.sizeof, !open);
-      const all = open ? flags | abi.AT_EMPTY_PATH : flags;
+      const all = open ? u32(flags, "flags") | abi.AT_EMPTY_PATH : flags;
       return this.call(STATX, open ? file : dir, null, mask, 0, all, options, strings);
     });
   }
