@@ -2,6 +2,7 @@ import * as abi from "../../abi/index.ts";
 import { Direct, type Target } from "../../ring/direct.ts";
 import type { Mem } from "../../ring/entry.ts";
 import { alloc, type Pinned } from "../../ring/pinned.ts";
+import { u32 } from "../../ring/prep/integers.ts";
 import type { Kind, Operation } from "../operation.ts";
 import { NO_OPTIONS, type OperationOptions } from "../options.ts";
 import { type Piece, Pieces, Values } from "./arguments.ts";
@@ -467,7 +468,7 @@ export abstract class FileOperations extends Operations {
     return attempt(() => {
       const { flags = 0, cloexec = true, direct } = options;
       const slot = slotOf(direct);
-      const all = slot === undefined && cloexec ? flags | abi.O_CLOEXEC : flags;
+      const all = slot === undefined && cloexec ? u32(flags, "flags") | abi.O_CLOEXEC : flags;
       return this.call(PIPE, -1, null, 0, 0, all, options, new Ends(slot));
     });
   }
