@@ -6,7 +6,6 @@ import { readFileSync } from "node:fs";
 import { setImmediate, setTimeout } from "node:timers/promises";
 import { alloc, cstring, Pinned, Proactor, type ProactorOptions, Ring, UringError } from "uring";
 import * as abi from "uring/abi";
-import { Engine } from "../../src/shared/proactor/engine.ts";
 import { Operation } from "../../src/shared/proactor/operation.ts";
 import { collectGarbage } from "./child.ts";
 import { ringDoorbells } from "./doorbell-stress.ts";
@@ -14,6 +13,7 @@ import { BUGS } from "./planted-bugs.ts";
 import { Quarantine } from "./quarantine.ts";
 import { Random } from "./random.ts";
 import { mappings, openFds, Scratch } from "./ring.ts";
+import { Settlements } from "./settlements.ts";
 import { mustCall } from "./system.ts";
 import { Watchdog } from "./watchdog.ts";
 
@@ -83,28 +83,6 @@ function check(what: string, bytes: Uint8Array, count: number, stream: number, a
 }
 
 // ------------------------------------------------------------------------------------------------ what is watched
-
-/** Every promise is settled once: the two functions of each are counted. */
-function countSettlements(): void {
-  const { promise } = Engine.prototype;
-  Engine.prototype.promise = function <T>(this: Engine, operation: Operation): Promise<T> {
-    const made = promise.call(this, operation) as Promise<T>;
-    const { kind, resolve, reject } = operation;
-    let count = 0;
-    const once = () => {
-      if (++count > 1) fail(`${kind.name} was settled ${count} times`);
-    };
-    operation.resolve = (value) => {
-      once();
-      resolve(value);
-    };
-    operation.reject = (reason) => {
-      once();
-      reject(reason);
-    };
-    return made;
-  };
-}
 
 /** Completions that come late or twice: those of operations that have ended, made up again. */
 class Forger {
@@ -620,7 +598,7 @@ function watchProgress(): { [Symbol.dispose](): void } {
 }
 
 async function stress(): Promise<object> {
-  countSettlements();
+  using settlements = new Settlements(fail);
   const quarantine = new Quarantine(random, fail);
   const forger = new Forger();
   const world = new World();
@@ -636,7 +614,8 @@ async function stress(): Promise<object> {
   while (left > 0) await runEpoch(world, forger, watchdog);
   quarantine.empty();
   const seconds = (performance.now() - start) / 1000;
-  if (settled !== called) fail(`${called} promises were made and ${settled} have settled`);
+  if (settlements.settled !== settlements.made)
+    fail(`${settlements.made} promises were made and ${settlements.settled} have settled`);
   const after = await footprint(before.fds);
   if (after.fds > before.fds) fail(`fds: ${before.fds} before, now ${openFds().join(", ")}`);
   if (after.mappings > before.mappings + MOST_MAPPINGS)
