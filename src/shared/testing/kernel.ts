@@ -418,11 +418,11 @@ export class SimulatedKernel {
     const later = () => setImmediate(read);
     const read = () => {
       if (closed) return;
-      if (file.readable) {
-        file.take();
-        onSignal();
-      }
-      if (!closed) file.waiters.add(later);
+      // Before it is told: what comes while it is told is signalled again.
+      file.waiters.add(later);
+      if (!file.readable) return;
+      file.take();
+      onSignal();
     };
     const ref = () => {
       if (!closed) keepAlive ??= setInterval(() => {}, LONG);
