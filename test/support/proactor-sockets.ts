@@ -1,5 +1,7 @@
 import { alloc, decodeSockaddr, type Proactor, type SocketAddress } from "uring";
 import * as abi from "uring/abi";
+import { runtime } from "#runtime";
+import { onKernel } from "./older-kernel.ts";
 import { openFds } from "./ring.ts";
 import { mustCall, syscall } from "./system.ts";
 
@@ -110,5 +112,17 @@ export async function sameFds(before: readonly string[]): Promise<void> {
     if (performance.now() > end)
       throw new Error(`leaked: ${openFds().join("\n")}\nbefore: ${before.join("\n")}`);
     await turns();
+  }
+}
+
+/** As `onKernel`, for as long as a promise takes. */
+export async function lastingOnKernel(version: string, run: () => Promise<void>): Promise<void> {
+  const { load } = runtime;
+  const older = onKernel(version, () => runtime.load());
+  runtime.load = () => older;
+  try {
+    await run();
+  } finally {
+    runtime.load = load;
   }
 }

@@ -34,6 +34,8 @@ export interface Source<T> {
   readonly target: Target;
   readonly flags: number;
   readonly group: BufferGroup | null;
+  /** Whether the kernel does not find it to cancel just while it completes, as a timer that fires. */
+  readonly elusive?: boolean;
   /** Structs for one arming. */
   extra?(): Disposable;
   /** Whether a result below zero is no failure. */
@@ -97,7 +99,7 @@ export class Multishot<T> implements AsyncIterableIterator<T, undefined> {
   }
 
   /** As `return()`, and then throws what it is given. */
-  async throw(error: unknown): Promise<never> {
+  async throw(error: unknown): Promise<IteratorReturnResult<undefined>> {
     await this.#stream.finish();
     throw error;
   }
@@ -230,6 +232,7 @@ export class Stream<T> implements Receiver, BufferUser {
       BufferGroup.putBack(source.group, flags);
     }
     if (!last) {
+      if (source.elusive === true && operation.cancelled) this.#cancelAgain(operation);
       if (this.#queue.length >= this.#mark) this.#pause(operation);
       return;
     }
@@ -324,6 +327,11 @@ export class Stream<T> implements Receiver, BufferUser {
     if (this.#state !== "open" || this.#pausing) return;
     this.#pausing = true;
     this.#engine.cancel(operation, undefined);
+  }
+
+  #cancelAgain(operation: Operation): void {
+    operation.cancelled = false;
+    this.#engine.cancel(operation, operation.reason);
   }
 
   /** There was no buffer. Never asks again before one has come back, since the answer would be the same. */

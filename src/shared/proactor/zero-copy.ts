@@ -25,7 +25,7 @@ export class Sending implements ZeroCopySend, Receiver {
   readonly #reject: (reason: unknown) => void;
   readonly #release: () => void;
   #operation: Operation | null = null;
-  #timer: number | undefined;
+  #timer: ReturnType<typeof setTimeout> | undefined;
 
   private constructor(kind: Kind) {
     this.#kind = kind;

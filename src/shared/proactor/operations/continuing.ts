@@ -9,7 +9,7 @@ import { encodeSockaddr, type SocketAddress } from "../../structs/sockaddr.ts";
 import { encodeTimespec, type Timespec } from "../../structs/timespec.ts";
 import { BufferGroup, type BufferGroupOptions } from "../buffer-group.ts";
 import type { Engine } from "../engine.ts";
-import { failure } from "../failure.ts";
+import { closedError, failure } from "../failure.ts";
 import type { Lease } from "../lease.ts";
 import { END, Multishot, type MultishotOptions, type Source, Stream } from "../multishot.ts";
 import type { Kind } from "../operation.ts";
@@ -64,9 +64,9 @@ export class LeasedMessage implements Disposable {
   readonly address: SocketAddress | null;
   /** What came beside the data; **fds among it are open**, and yours to close. */
   readonly control: readonly ControlMessage[];
-  /** `MSG_*` flags. */
+  /** `MSG_*` flags: `MSG_TRUNC` where the message was cut, `MSG_CTRUNC` where there was no room for all of `control`. */
   readonly flags: number;
-  /** How long the message was: more than `bytes` where it was cut, which `flags` then say as well, by `MSG_TRUNC`. */
+  /** How many bytes there are; where `MSG_TRUNC` was asked for, how many there were before the message was cut. */
   readonly length: number;
 
   /** @internal */
@@ -305,6 +305,7 @@ export abstract class ContinuingOperations extends MessageOperations {
       kind: TIMEOUT,
       target: -1,
       flags: 0,
+      elusive: true,
       extra: () => encodeTimespec<Pinned>(period),
       answers: (res: number) => res === -ETIME,
       take: () => ++ticks,
@@ -356,6 +357,7 @@ export abstract class ContinuingOperations extends MessageOperations {
 
   /** The group that an operation receives into. */
   #groupFor(kind: Kind, group: BufferGroup | undefined): BufferGroup {
+    if (this.#engine.closed) throw closedError(kind.name);
     if (group !== undefined) return group;
     try {
       return this.defaultBufferGroup();
