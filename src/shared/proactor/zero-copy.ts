@@ -1,6 +1,6 @@
 import type { Target } from "../ring/direct.ts";
 import type { Engine } from "./engine.ts";
-import { failure } from "./failure.ts";
+import { closedError, failure } from "./failure.ts";
 import type { Kind, Operation, Receiver } from "./operation.ts";
 import type { Memory } from "./operations/base.ts";
 import { checkOptions, type OperationOptions } from "./options.ts";
@@ -12,7 +12,10 @@ const ECANCELED = 125;
 export interface ZeroCopySend {
   /** How many bytes were taken; rejected where the send failed. */
   readonly sent: Promise<number>;
-  /** Resolves when the memory is free again, in any case: until then it must stay as it is. */
+  /**
+   * Resolves when the memory is free again, also where the send failed: until then it must stay as it is. Rejected only where
+   * the proactor was closed before.
+   */
   readonly released: Promise<void>;
 }
 
@@ -23,11 +26,14 @@ export class Sending implements ZeroCopySend, Receiver {
   readonly #kind: Kind;
   readonly #resolve: (bytes: number) => void;
   readonly #reject: (reason: unknown) => void;
+  readonly #engine: Engine;
   readonly #release: () => void;
+  readonly #keep: (reason: unknown) => void;
   #operation: Operation | null = null;
   #timer: ReturnType<typeof setTimeout> | undefined;
 
-  private constructor(kind: Kind) {
+  private constructor(engine: Engine, kind: Kind) {
+    this.#engine = engine;
     this.#kind = kind;
     const sent = Promise.withResolvers<number>();
     const released = Promise.withResolvers<void>();
@@ -36,6 +42,9 @@ export class Sending implements ZeroCopySend, Receiver {
     this.#resolve = sent.resolve;
     this.#reject = sent.reject;
     this.#release = released.resolve;
+    this.#keep = released.reject;
+    // Nobody has to wait for it.
+    released.promise.catch(() => {});
   }
 
   /** Calls the operation. Never throws: what is wrong with the arguments `sent` is rejected with. */
@@ -49,7 +58,7 @@ export class Sending implements ZeroCopySend, Receiver {
     options: OperationOptions,
     extra: () => Disposable | null,
   ): ZeroCopySend {
-    const sending = new Sending(kind);
+    const sending = new Sending(engine, kind);
     try {
       const { signal, timeout } = options;
       checkOptions(options);
@@ -60,14 +69,15 @@ export class Sending implements ZeroCopySend, Receiver {
       if (timeout !== undefined) sending.#limit(engine, operation, timeout);
       engine.enqueue(operation);
     } catch (error) {
-      sending.#end(() => sending.#reject(error), true);
+      sending.#reject(error);
+      sending.#release();
     }
     return { sent: sending.sent, released: sending.released };
   }
 
   complete(res: number, _flags: number, last: boolean): void {
     const operation = this.#operation;
-    if (operation === null) this.#release();
+    if (operation === null) this.#over();
     else if (res >= 0) this.#end(() => this.#resolve(res), last);
     else this.#end(() => this.#reject(this.#failure(operation, res)), last);
   }
@@ -87,7 +97,13 @@ export class Sending implements ZeroCopySend, Receiver {
     if (this.#timer !== undefined) clearTimeout(this.#timer);
     this.#operation = null;
     settle();
-    if (last) this.#release();
+    if (last) this.#over();
+  }
+
+  #over(): void {
+    // Told by a ring that is closed, the end is that of the proactor's patience.
+    if (this.#engine.ring.closed) this.#keep(closedError(this.#kind.name));
+    else this.#release();
   }
 
   #failure(operation: Operation, res: number): unknown {
