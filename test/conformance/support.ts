@@ -160,7 +160,7 @@ export class Bench {
 
   /** What a test does thousands of times it does not need to do so often with a collection, which takes long. */
   #collectGarbage(): void {
-    if (this.#collections++ < 100 || this.#collections % 16 === 0) collectGarbage();
+    if (this.#collections++ < 32 || this.#collections % 64 === 0) collectGarbage();
   }
 
   /** @internal */
