@@ -157,7 +157,9 @@ export class Chain extends MessageOperations {
       operation.plain = false;
       operation.chained = true;
       if (i === 0) operation.span = span;
-      if (i < members.length - 1) operation.entryFlags = this.#link;
+      operation.leader = operations[i - 1] ?? null;
+      operation.follower = operations[i + 1] ?? null;
+      if (operation.follower !== null) operation.entryFlags = this.#link;
       engine.enqueue(operation);
     }
   }

@@ -59,6 +59,9 @@ const LONGEST_ALARM_MS = 2 ** 31 - 1;
 /** How often a cancellation of everything is repeated, which may have missed what was just on its way, in milliseconds. */
 const RETRY_MS = 20;
 
+/** How often the end of a chain's member is asked for, a turn of the event loop between. */
+const INSISTENCE = 4;
+
 /** How many entries are kept for cancellations and their like beside the operations that fill the completion queue. */
 const RESERVE = 16;
 
@@ -433,7 +436,30 @@ export class Engine implements Canceller {
     operation.plain = false;
     operation.cancelled = true;
     operation.reason = reason;
-    if (operation.state === SUBMITTED) this.#askEnd(operation);
+    if (operation.state !== SUBMITTED) return;
+    if (operation.chained) this.#insist(operation, INSISTENCE);
+    else this.#askEnd(operation);
+  }
+
+  /**
+   * Asks for the end of a chain's member, once its turn has come: before that the kernel does not find it. Then it may still
+   * be on its way from one to the other for a moment.
+   */
+  #insist(operation: Operation, times: number): void {
+    if (operation.leader !== null || operation.state !== SUBMITTED || times === 0) return;
+    this.#askEnd(operation);
+    const { generation } = operation;
+    nextTurn(() => {
+      if (operation.generation === generation) this.#insist(operation, times - 1);
+    });
+  }
+
+  /** Takes a member out of its chain. The next may have its turn now. */
+  #pass({ leader, follower }: Operation): void {
+    if (leader !== null) leader.follower = follower;
+    if (follower === null) return;
+    follower.leader = leader;
+    if (follower.cancelled) this.#insist(follower, INSISTENCE);
   }
 
   #askEnd(operation: Operation): void {
@@ -727,6 +753,7 @@ export class Engine implements Canceller {
     else if (memory instanceof Lease) Lease.done(memory);
     this.#inFlight--;
     if (operation.plain) return;
+    if (operation.chained) this.#pass(operation);
     this.observer?.ended(operation);
     operation.signal?.removeEventListener("abort", operation);
     operation.extra?.[Symbol.dispose]();

@@ -107,6 +107,10 @@ export class Operation {
   span = 1;
   /** Whether it is a member of a chain, the order of which must stay. */
   chained = false;
+  /** The member of its chain that has to end before this one begins, as long as that has not ended. */
+  leader: Operation | null = null;
+  /** The member of its chain whose `leader` this one is. */
+  follower: Operation | null = null;
   /** Milliseconds until the operation is to be ended, as `performance.now()` counts; 0 for no limit. */
   deadline: number = Number.NaN;
   /** The timer linked to it, from `alloc`. */
@@ -167,6 +171,8 @@ export class Operation {
     this.entryFlags = 0;
     this.span = 1;
     this.chained = false;
+    this.leader = null;
+    this.follower = null;
     this.deadline = Number.NaN;
     this.timer = null;
     this.alarm = undefined;

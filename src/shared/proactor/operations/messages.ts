@@ -1,8 +1,9 @@
 import { IORING_OP_MSG_RING } from "../../abi/index.ts";
 import { MESSAGE } from "../engine.ts";
-import type { Kind } from "../operation.ts";
+import { type Kind, MAX_GENERATION } from "../operation.ts";
 import { NO_OPTIONS, type OperationOptions } from "../options.ts";
-import { FileOperations } from "./files.ts";
+import { attempt } from "./base.ts";
+import { WaitOperations } from "./waiting.ts";
 
 /** By what other proactors, in other threads too, can send one messages. It can be cloned, as by `postMessage`. */
 export interface ProactorAddress {
@@ -21,7 +22,7 @@ const POST: Kind = {
 };
 
 /** Operations between proactors. */
-export abstract class MessageOperations extends FileOperations {
+export abstract class MessageOperations extends WaitOperations {
   /**
    * Sends a number to another proactor, or to this one; it comes out of that one's `messages()`.
    *
@@ -31,14 +32,16 @@ export abstract class MessageOperations extends FileOperations {
    * completions. Linux 5.18. See io_uring_prep_msg_ring(3).
    */
   post(address: ProactorAddress, value: number, options: OperationOptions = NO_OPTIONS): Promise<void> {
-    const { fd, token } = address;
-    if ((value | 0) !== value) {
-      return Promise.reject(new RangeError(`a message is a whole number of 32 bits, not ${value}`));
-    }
-    if (!Number.isInteger(token) || token < 0 || token >= 2 ** 21) {
-      return Promise.reject(new TypeError("an address is what another proactor's `address` says"));
-    }
-    const userData = token * 2 ** 32 + (MESSAGE >>> 0);
-    return this.call(POST, fd, null, value >>> 0, userData, 0, options, null);
+    return attempt(() => {
+      const { fd, token } = address;
+      if ((value | 0) !== value) {
+        throw new RangeError(`a message is a whole number of 32 bits, not ${value}`);
+      }
+      if (!Number.isInteger(token) || token < 0 || token > MAX_GENERATION) {
+        throw new TypeError("an address is what a proactor's `address` says, and nothing else");
+      }
+      const userData = token * 2 ** 32 + (MESSAGE >>> 0);
+      return this.call(POST, fd, null, value >>> 0, userData, 0, options, null);
+    });
   }
 }
