@@ -15,8 +15,8 @@ const parts = {
 
 describe("under forced garbage collection", () => {
   for (const [part, promise] of Object.entries(parts)) {
-    it(promise, () => {
-      const ended = runChild("gc-child.ts", [part]);
+    it(promise, { timeout: 130_000 }, () => {
+      const ended = runChild("gc-child.ts", [part], { timeout: 120_000 });
       assert.ok(ended.status === 0 && ended.stdout.endsWith("done\n"), account(ended));
     });
   }

@@ -216,14 +216,18 @@ async function lifecycle(): Promise<void> {
   };
   live(1000);
   await forget();
-  const before = { fds: ringFds(), mappings: mappings(), resident: resident() };
-  live(10_000);
-  await forget();
-  assert.equal(ringFds(), before.fds);
-  assert.ok(!readFileSync("/proc/self/maps", "latin1").includes("[io_uring]"));
-  // Engines map memory of their own now and then; a mapping a ring would be thousands.
-  assert.ok(mappings() < before.mappings + 1000, `mappings grew from ${before.mappings} to ${mappings()}`);
-  const grown = (resident() - before.resident) / 2 ** 20;
+  // On a busy machine an engine's heap is a while in growing to its size. What rings leave behind grows each time.
+  let grown = Number.POSITIVE_INFINITY;
+  for (let tries = 4; tries > 0 && grown >= 48; tries--) {
+    const before = { fds: ringFds(), mappings: mappings(), resident: resident() };
+    live(10_000);
+    await forget();
+    assert.equal(ringFds(), before.fds);
+    assert.ok(!readFileSync("/proc/self/maps", "latin1").includes("[io_uring]"));
+    // Engines map memory of their own now and then; a mapping a ring would be thousands.
+    assert.ok(mappings() < before.mappings + 1000, `mappings grew from ${before.mappings} to ${mappings()}`);
+    grown = (resident() - before.resident) / 2 ** 20;
+  }
   assert.ok(grown < 48, `resident memory grew by ${grown.toFixed(1)} MiB`);
   canaries.check();
 }
