@@ -126,7 +126,10 @@ export class Proactor extends ContinuingOperations {
 
   /** Buffers to lend, registered with the ring as far as that can be. */
   get pool(): BufferPool {
-    this.#pool ??= new BufferPool({ ring: this.#engine.ring, debug: this.#debug });
+    if (this.#pool === undefined) {
+      this.#pool = new BufferPool({ ring: this.#engine.ring, debug: this.#debug });
+      if (this.closed) this.#pool[Symbol.dispose]();
+    }
     return this.#pool;
   }
 
