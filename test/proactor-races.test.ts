@@ -273,6 +273,21 @@ describe("a close", () => {
     assert.deepEqual(outcomes(fates), ["value"]);
   });
 
+  it("with hardly any time gives everything back, unless it tells of what is left", bench, async () => {
+    const policy = reads(() => ({ res: 64, delay: Number.POSITIVE_INFINITY }));
+    const leaks = await replay({ kernel: { policy } }, async (race) => {
+      const proactor = race.proactor();
+      const all = Array.from({ length: 3 }, () => race.read(proactor));
+      proactor.flush();
+      const { leaked } = await proactor.close({ deadline: 0.01 });
+      await Promise.all(all);
+      race.leaks = leaked > 0;
+      if (leaked === 0) assert.equal(proactor.inFlight, 0);
+      return leaked > 0;
+    });
+    assert.deepEqual(new Set(leaks), new Set([true, false]));
+  });
+
   it("that calls fail for a while ends everything", bench, async () => {
     const enterFails = (random: Race["random"]) => (random.oneIn(3) ? -EINTR : 0);
     await replay({ seeds: 50, kernel: { enterFails } }, async (race) => {

@@ -147,6 +147,7 @@ export class Engine implements Canceller {
   #turn = 0;
   #now = 0;
   #state: "open" | "closing" | "closed" = "open";
+  #closing: Promise<{ leaked: number }> | null = null;
   readonly #whenReady: (() => void)[] = [];
   #whenIdle: (() => void) | null = null;
   /** Where the promise being made leaves its two functions. */
@@ -819,8 +820,12 @@ export class Engine implements Canceller {
    * @param deadline milliseconds to wait for what can not be cancelled
    * @returns how many operations may still be running
    */
-  async close(deadline: number): Promise<{ leaked: number }> {
-    if (this.#state !== "open") return { leaked: 0 };
+  close(deadline: number): Promise<{ leaked: number }> {
+    this.#closing ??= this.#close(deadline);
+    return this.#closing;
+  }
+
+  async #close(deadline: number): Promise<{ leaked: number }> {
     this.#state = "closing";
     for (const operation of this.operations()) this.cancel(operation, closedError(operation.kind.name));
     const end = performance.now() + deadline;
@@ -836,6 +841,8 @@ export class Engine implements Canceller {
     for (const operation of this.operations()) {
       if (operation.receiver === null) operation.reject(closedError(operation.kind.name));
       else this.deliver(operation.receiver, -ECANCELED, 0, true);
+      // The ring's own close has seen the last of it.
+      if (leaked === 0) this.end(operation);
     }
     for (const resolve of this.#whenReady.splice(0)) resolve();
     // What is leaked stays reachable through this object.
