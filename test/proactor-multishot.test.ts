@@ -1,10 +1,13 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { alloc, Direct, type Lease, Proactor, UringError } from "uring";
+import { alloc, Direct, type Lease, Proactor, type ProactorOptions, UringError } from "uring";
+
 import * as abi from "uring/abi";
+import type { BufferGroup } from "../src/shared/proactor/buffer-group.ts";
 import { account, runChild } from "./support/child.ts";
 import { pipe } from "./support/harness.ts";
 import { closesOnExec, lastingOnKernel, Sockets, sameFds, turns, until } from "./support/proactor-sockets.ts";
+import { Random } from "./support/random.ts";
 import { code, reason } from "./support/rejections.ts";
 import { bytes, openFds, range } from "./support/ring.ts";
 import { mustCall, writesFromThread } from "./support/system.ts";
@@ -154,9 +157,9 @@ describe("acceptMultishot", () => {
       within(async (proactor, sockets) => {
         const { fd, address } = await sockets.listener();
         for (let i = 0; i < 10; i++) await sockets.client(address);
-        const before = openFds().length;
+        const before = openFds();
         await leave(proactor.acceptMultishot(fd), (server) => sockets.own(server));
-        assert.equal(openFds().length, before + 1);
+        assert.equal(openFds().length, before.length + 1, before.join(", ") + " --- " + openFds().join(", "));
         assert.equal(proactor.inFlight, 0);
       }),
     );
@@ -493,6 +496,37 @@ describe("recvMultishot", () => {
   });
 
   it(
+    "refuses a group of another proactor",
+    bench,
+    within(async (proactor, sockets) => {
+      const [, b] = sockets.pair();
+      await using other = new Proactor();
+      const stream = proactor.recvMultishot(b, { group: other.defaultBufferGroup() });
+      assert.match(String(await reason(stream.next())), /TypeError: .*another proactor's/);
+      assert.deepEqual(await stream.next(), DONE);
+    }),
+  );
+
+  it(
+    "shares its buffers with entries of one's own",
+    bench,
+    within(async (proactor, sockets) => {
+      const [a, b] = sockets.pair();
+      await using group = proactor.bufferGroup({ entries: 2, bufferSize: 64 });
+      const lease = await new Promise<Lease>((resolve) => {
+        proactor
+          .entry({ complete: (res, flags) => resolve(group.lease(flags, res)) })
+          ?.prepRecv(b, 0, 0, 0)
+          .setBufferGroup(group.id);
+        write(a, "entry");
+      });
+      assert.deepEqual([group.available, group.lent], [1, 1]);
+      assert.equal(take(lease), "entry");
+      assert.deepEqual([group.available, group.lent], [2, 0]);
+    }),
+  );
+
+  it(
     "ends with the error of what is no socket",
     bench,
     within(async (proactor) => {
@@ -707,6 +741,67 @@ describe("a multishot", () => {
       () => new Proactor({ entries: 4, cqEntries: 8 }),
     ),
   );
+
+  const CLAMP = abi.IORING_SETUP_CLAMP;
+  for (const [name, options] of Object.entries<ProactorOptions>({
+    "the best flags": {},
+    "no flags": { flags: CLAMP, entries: 8, cqEntries: 64 },
+    "a poller thread": { flags: CLAMP | abi.IORING_SETUP_SQPOLL, sqThreadIdle: 20 },
+  })) {
+    it(
+      `gives back all it was brought, whenever it is ended: ${name}`,
+      bench,
+      within(
+        async (proactor, sockets) => {
+          const random = new Random(7);
+          const { fd, address } = await sockets.listener();
+          const groups = [false, true].map((incremental) =>
+            proactor.bufferGroup({ entries: 4, bufferSize: 64, incremental }),
+          );
+          const pairs = range(8).map(() => sockets.pair());
+          const before = openFds().length;
+          const iterate = async (i: number, signal: AbortSignal) => {
+            const [, b] = pairs[i % 8] as [number, number];
+            const group = groups[i % 2] as BufferGroup;
+            const steps = random.below(5);
+            const all: AsyncIterable<number | Lease>[] = [
+              proactor.recvMultishot(b, { group, signal, highWaterMark: 1 + random.below(4) }),
+              proactor.acceptMultishot(fd, { signal, highWaterMark: 1 + random.below(4) }),
+              proactor.readMultishot(b, { group, signal }),
+              proactor.pollMultishot(b, abi.POLLIN | abi.POLLOUT, { signal }),
+              proactor.timeoutMultishot(0.1 + random.below(10) / 5, { signal }),
+            ];
+            let step = 0;
+            const which = random.below(all.length);
+            for await (const item of all[which] as AsyncIterable<number | Lease>) {
+              if (typeof item !== "number") item[Symbol.dispose]();
+              else if (which === 1) await proactor.closeFd(item);
+              if (step++ === steps) break;
+            }
+          };
+          for (let round = 0; round < 60; round++) {
+            const controller = new AbortController();
+            const loops = range(8).map((i) => iterate(i, controller.signal));
+            const ended = Promise.allSettled(loops);
+            for (let i = 0; i < 20; i++) {
+              const [a] = pairs[random.below(8)] as [number, number];
+              write(a, "x".repeat(1 + random.below(100)));
+            }
+            if (random.below(2) === 0) sockets.close(await sockets.client(address));
+            if (random.below(2) === 0) await turns(random.below(4));
+            controller.abort();
+            for (const result of await ended) {
+              if (result.status === "rejected") assert.equal((result.reason as Error).name, "AbortError");
+            }
+            assert.equal(proactor.inFlight, 0);
+            for (const group of groups) assert.deepEqual([group.available, group.lent], [4, 0]);
+          }
+          assert.equal(openFds().length, before);
+        },
+        () => new Proactor(options),
+      ),
+    );
+  }
 
   it(
     "costs nothing while it waits",

@@ -45,7 +45,7 @@ const LAST_GROUP = 0xffff;
  * ```
  */
 export class BufferGroup {
-  /** The number that operations name it by: `sqe.setBufferGroup(group.id)`. */
+  /** The number that entries of one's own name it by: `proactor.entry(receiver)?.prepRecv(…).setBufferGroup(group.id)`. */
   readonly id: number;
   /** How many buffers there are. */
   readonly entries: number;
@@ -126,9 +126,10 @@ export class BufferGroup {
     return true;
   }
 
-  /** @internal A user begins. */
-  static join(group: BufferGroup, user: BufferUser): void {
+  /** @internal A user begins, on a ring that must be the group's. */
+  static join(group: BufferGroup, user: BufferUser, ring: Ring): void {
     if (group.#closed !== undefined) throw closedGroup();
+    if (group.#ring !== ring) throw new TypeError("the buffer group is another proactor's");
     group.#users.add(user);
   }
 
@@ -161,7 +162,19 @@ export class BufferGroup {
   }
 
   /**
-   * Ends what receives into the group, and unregisters it. Leases stay valid until they are released, and the memory is given
+   * Lends what a completion has brought, for receivers of entries of one's own. To be called once for each completion with
+   * `IORING_CQE_F_BUFFER`, in their order.
+   *
+   * @param flags the completion's
+   * @param res the completion's
+   * @throws Error for a buffer that the kernel did not have
+   */
+  lease(flags: number, res: number): Lease {
+    return BufferGroup.lend(this, flags, BufferGroup.take(this, flags, res));
+  }
+
+  /**
+   * Ends the iterators that receive into the group, and unregisters it. Entries of one's own must have ended before. Leases stay valid until they are released, and the memory is given
    * back after the last of them.
    */
   close(): Promise<void> {

@@ -255,7 +255,7 @@ export class Stream<T> implements Receiver, BufferUser {
     }
     try {
       this.#source = this.#makeSource();
-      if (this.#source.group !== null) BufferGroup.join(this.#source.group, this);
+      if (this.#source.group !== null) BufferGroup.join(this.#source.group, this, this.#engine.ring);
     } catch (error) {
       this.#cause = { error };
       this.#over();
