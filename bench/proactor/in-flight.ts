@@ -49,9 +49,10 @@ async function benchAtOnce(): Promise<void> {
   heading("No-ops by how many at a time, ns each");
   await using proactor = new Proactor({ cqEntries: CQ_ENTRIES });
   for (const side of [promises, callbacks, floor]) {
+    const bar = side === floor ? {} : { bar: FLAT };
     const results = await interleave(MANY.map((depth) => side(proactor, depth)));
     for (const [i, result] of results.entries())
-      line(result, ...(i > 0 && results[0] ? [{ with: results[0], bar: FLAT }] : []));
+      line(result, ...(i > 0 && results[0] ? [{ with: results[0], ...bar }] : []));
   }
 
   const start = performance.now();
