@@ -23,7 +23,7 @@ export type {
   TransferOptions,
   VectorOptions,
 } from "./proactor/operations/files.ts";
-export type { ProactorAddress } from "./proactor/operations/messages.ts";
+export { closeAddress, type ProactorAddress } from "./proactor/operations/messages.ts";
 export type { OpenedOptions } from "./proactor/operations/opened.ts";
 export type {
   GetxattrOptions,

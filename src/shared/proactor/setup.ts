@@ -37,7 +37,7 @@ export interface ProactorOptions {
   workers?: { bounded?: number; unbounded?: number } | undefined;
   /**
    * Whether other proactors can send this one messages, by its `address`. In a Worker the ring then has an fd that nothing
-   * closes where the Worker is terminated: whoever has the address can, with `closeFd(address.fd)`.
+   * closes where the Worker is terminated: whoever has the address can, with `closeAddress`.
    */
   addressable?: boolean | undefined;
   /** Records where each operation was called, and poisons memory that was given back. */

@@ -1,4 +1,6 @@
+import { runtime } from "#runtime";
 import { IORING_OP_MSG_RING } from "../../abi/index.ts";
+import { errnoError } from "../../ring/errno.ts";
 import { MESSAGE } from "../engine.ts";
 import { type Kind, MAX_GENERATION } from "../operation.ts";
 import { NO_OPTIONS, type OperationOptions } from "../options.ts";
@@ -11,6 +13,21 @@ export interface ProactorAddress {
   readonly fd: number;
   /** What messages are told by from those that were meant for another ring that had the fd. */
   readonly token: number;
+}
+
+/**
+ * Closes the ring's fd of a proactor that ended with its Worker, where the Worker was terminated before the proactor was
+ * closed: nothing else does, and the kernel refuses it as an operation.
+ *
+ * @param address of a proactor that is no more; the fd of another, or of a file that has the number since, is not to be
+ * closed under it
+ * @throws UringError EBADF where there is no such fd
+ */
+export function closeAddress(address: ProactorAddress): void {
+  const { fd } = address;
+  if (!Number.isInteger(fd) || fd < 0) throw new TypeError(`an address has an fd, not ${String(fd)}`);
+  const result = runtime.load().close(fd);
+  if (result < 0) throw errnoError(-result, "close");
 }
 
 const POST: Kind = {
