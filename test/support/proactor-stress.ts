@@ -53,6 +53,8 @@ const MOST_WAITING = 8;
 
 /** Nothing takes so long that is not broken. */
 const STUCK_MS = 20_000;
+/** Writes to a disk that others use as well may take their time. */
+const PATIENT = { deadline: STUCK_MS };
 /** What an engine may map, and keep, for itself in the course of a run: MiB. */
 const MOST_MAPPINGS = 200;
 const MOST_GROWTH = 150;
@@ -230,22 +232,12 @@ class Epoch {
   /** How things stand. */
   account(): string {
     const { counters, inFlight, ring, closed } = this.proactor;
-    const { sqReady, cqReady, pending } = ring;
     const { entries, ending, stopping, forged, options } = this;
-    const state = {
-      inFlight,
-      counters,
-      sqReady,
-      cqReady,
-      pending,
-      closed,
-      entries,
-      ending,
-      stopping,
-      forged,
-      left,
-    };
-    return JSON.stringify({ options, ...state });
+    const state = { inFlight, counters, closed, entries, ending, stopping, forged, left };
+    const queues = ring.closed
+      ? {}
+      : { unsubmitted: ring.sqReady, ready: ring.cqReady, pending: ring.pending };
+    return JSON.stringify({ options, ...state, ...queues });
   }
 
   get over(): boolean {
@@ -562,7 +554,7 @@ async function runEpoch(world: World, forger: Forger, watchdog: Watchdog): Promi
   while (!epoch.over && left > end) await setImmediate();
   epoch.stopping = true;
   let leaked = 0;
-  if (epoch.ending === "close") ({ leaked } = await proactor.close());
+  if (epoch.ending === "close") ({ leaked } = await proactor.close(PATIENT));
   let over = false;
   void running.then(() => {
     over = true;
@@ -571,16 +563,17 @@ async function runEpoch(world: World, forger: Forger, watchdog: Watchdog): Promi
     for (const each of underWay) each.abort();
     await setImmediate();
   }
+  if (leaked !== 0) fail(`close has leaked ${leaked} operations: ${epoch.account()}`);
   if (proactor.inFlight !== 0)
-    fail(`${proactor.inFlight} operations are in flight after the last has settled`);
+    fail(`operations are in flight after the last has settled: ${epoch.account()}`);
   if (epoch.ending === "drain") {
     for (let i = 0; i < 1000 && proactor.counters.stale < epoch.forged; i++) await setImmediate();
-    ({ leaked } = await proactor.close());
+    ({ leaked } = await proactor.close(PATIENT));
   }
+  if (leaked !== 0) fail(`close has leaked ${leaked} operations`);
   const { stale } = proactor.counters;
   if (stale > epoch.forged || (epoch.ending === "drain" && stale < epoch.forged))
     fail(`${stale} completions were nobody's, and ${epoch.forged} were made up`);
-  if (leaked !== 0) fail(`close has leaked ${leaked} operations`);
   watchdog.forget(proactor);
 }
 
