@@ -45,7 +45,7 @@ describe("a close with a read past the page cache under way", () => {
         const read = word(proactor.read(file.fd, memory, { offset: 0 }));
         proactor.flush();
         underWay += proactor.inFlight;
-        assert.deepEqual(await proactor.close(), { leaked: 0 });
+        assert.deepEqual(await proactor.close({ deadline: LONG }), { leaked: 0 });
         memory[Symbol.dispose]();
         using other = alloc(size);
         again += Number(other.address === address);

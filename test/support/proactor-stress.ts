@@ -191,6 +191,11 @@ class Interruption {
     if (this.#moment === "after") this.abort();
   }
 
+  toString(): string {
+    const { timeout } = this.options;
+    return `it was to be aborted ${this.#moment}, ${this.#aborted ? "and was" : "but was not yet"}; timeout ${timeout}`;
+  }
+
   /** Whether an operation may have failed like this. */
   explains(error: unknown, closed: boolean): boolean {
     if (error === this.#reason && this.#aborted) fates.aborted++;
@@ -262,7 +267,8 @@ class Epoch {
       return value ?? 0;
     } catch (error) {
       if (interruption.explains(error, this.proactor.closed)) return undefined;
-      return fail(`rejected with ${error instanceof Error ? error.stack : error}`);
+      const why = error instanceof Error ? error.stack : error;
+      return fail(`rejected with ${why}\nas ${interruption} on ${this.account()}`);
     } finally {
       settled++;
       underWay.delete(interruption);
