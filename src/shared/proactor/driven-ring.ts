@@ -1,3 +1,4 @@
+import type { WordsCallback } from "../ring/completion.ts";
 import { Ring } from "../ring/ring.ts";
 import type { Sqe } from "../ring/sqe.ts";
 
@@ -22,6 +23,9 @@ export class DrivenRing extends Ring {
     throw driven();
   }
   override drain(): never {
+    throw driven();
+  }
+  override drainWords(): never {
     throw driven();
   }
   override copyCqes(): never {
@@ -55,7 +59,7 @@ function driven(): TypeError {
 }
 
 const ring = Ring.prototype;
-const { getSqe, submit, submitAndWait, sqringWait, copyCqes, close } = ring;
+const { getSqe, submit, submitAndWait, sqringWait, drainWords, close } = ring;
 
 /** The queues of a driven ring, for the proactor alone. */
 export const queues = {
@@ -64,6 +68,6 @@ export const queues = {
   submitAndWait: (ring: DrivenRing, count: number, timeout: number): number =>
     submitAndWait.call(ring, count, timeout === Number.POSITIVE_INFINITY ? undefined : { timeout }),
   sqringWait: (ring: DrivenRing): number => sqringWait.call(ring),
-  copyCqes: (ring: DrivenRing, out: Int32Array): number => copyCqes.call(ring, out),
+  drainWords: (ring: DrivenRing, callback: WordsCallback): number => drainWords.call(ring, callback),
   close: (ring: DrivenRing, deadline: number): { leaked: number } => close.call(ring, { deadline }),
 };

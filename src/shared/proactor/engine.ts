@@ -28,10 +28,11 @@ import {
   type Receiver,
   SUBMITTED,
 } from "./operation.ts";
-import { checkLength, checkOptions, checkTarget, NO_OPTIONS, type OperationOptions } from "./options.ts";
+import { checkLength, checkOptions, checkTarget, type OperationOptions } from "./options.ts";
 import { nextTurn } from "./turn.ts";
 
 const F_MORE = IORING_CQE_F_MORE;
+const SKIP_OR_DRAIN = IOSQE_CQE_SKIP_SUCCESS | IOSQE_IO_DRAIN;
 const ECANCELED = 125;
 const EINTR = 4;
 const ETIME = 62;
@@ -46,9 +47,6 @@ const INDEX = TIMER - 1;
 const NOBODY = -1;
 /** The low word of messages from other rings; the high one is the receiver's token. */
 export const MESSAGE = -2;
-
-/** Completions that are looked at in one go, four words each. */
-const BATCH = 256;
 
 /** How long completions are served before the runtime's timers and sockets have their turn, in milliseconds. */
 const TURN_MS = 4;
@@ -117,7 +115,6 @@ export class Engine implements Canceller {
   readonly #poller: boolean;
   /** How many operations may be the kernel's at a time: as many as completions fit. */
   readonly #limit: number;
-  readonly #cqes = new Int32Array(4 * BATCH);
   readonly #operations: Operation[] = [];
   #free: Operation | null = null;
   #head: Operation | null = null;
@@ -156,6 +153,9 @@ export class Engine implements Canceller {
     const operation = this.#made as Operation;
     operation.resolve = resolve as (value: unknown) => void;
     operation.reject = reject;
+  };
+  readonly #onCompletion = (low: number, high: number, res: number, flags: number): void => {
+    this.completion(low, high, res, flags);
   };
   readonly #onMicrotask = (): void => {
     // Others may be about to call theirs, a microtask later: what comes together goes together.
@@ -239,8 +239,9 @@ export class Engine implements Canceller {
   ): Promise<T> {
     let operation: Operation;
     try {
-      operation = this.prepare(kind, target, memory, length, offset, flags, options, extra);
+      operation = this.take(kind, target, memory, length, offset, flags, options, extra);
     } catch (error) {
+      extra?.[Symbol.dispose]();
       return Promise.reject(error);
     }
     const promise = this.promise<T>(operation);
@@ -269,9 +270,6 @@ export class Engine implements Canceller {
     extra: Disposable | null,
   ): Operation {
     try {
-      if (this.#state !== "open") throw closedError(kind.name);
-      if (!this.#supported[kind.opcode]) throw unsupported(kind);
-      if (options !== NO_OPTIONS) checkOptions(options);
       return this.take(kind, target, memory, length, offset, flags, options, extra);
     } catch (error) {
       extra?.[Symbol.dispose]();
@@ -289,60 +287,79 @@ export class Engine implements Canceller {
     options: OperationOptions,
     extra: Disposable | null,
   ): Operation {
+    if (this.#state !== "open") throw closedError(kind.name);
+    if (!this.#supported[kind.opcode]) throw unsupported(kind);
+    const { signal, timeout } = options;
+    const rare =
+      extra !== null ||
+      signal !== undefined ||
+      timeout !== undefined ||
+      this.#debug ||
+      this.observer !== null;
+    if (rare) checkOptions(options);
     checkTarget(target);
     if (flags >>> 0 !== flags && (flags | 0) !== flags)
       throw new RangeError(`flags must be 32 bits, not ${flags}`);
     if (typeof offset !== "number") throw new TypeError(`offset must be a number, not ${typeof offset}`);
-    let bytes = length;
-    let address = 0;
-    let held: object | null = null;
-    let buffer = -1;
-    if (memory instanceof Pinned) {
-      bytes = checkLength(bytes, Pinned.lengthOf(memory));
-      address = Pinned.use(memory);
-      held = memory;
-    } else if (memory instanceof Lease) {
-      bytes = checkLength(bytes, Lease.lengthOf(memory));
-      buffer = Lease.bufferOf(memory, this.ring);
-      address = Lease.use(memory);
-      held = memory;
-    } else if (typeof memory === "number" || typeof memory === "bigint") {
-      if (bytes === undefined)
-        throw new TypeError("a raw address says nothing of its length: give the option length");
-      bytes = checkLength(bytes, 0xffffffff);
-      address = Number(memory);
-    } else if (memory !== null) {
-      address = viewAddress(memory);
-      bytes = checkLength(bytes, viewLength(memory));
-      held = memory;
-    }
+    // It stays among the free until nothing can be wrong any more.
     const operation = this.#free ?? this.grow();
+    if (memory === null) {
+      operation.address = 0;
+      operation.length = length ?? 0;
+    } else if (memory instanceof Pinned) {
+      operation.length = checkLength(length, Pinned.lengthOf(memory));
+      operation.address = Pinned.use(memory);
+      operation.memory = memory;
+    } else {
+      this.#borrow(operation, memory, length);
+    }
     this.#free = operation.next;
     operation.next = null;
     operation.kind = kind;
     operation.target = target;
-    operation.address = address;
     operation.offset = offset;
-    operation.length = bytes ?? 0;
     operation.flags = flags;
-    operation.memory = held;
-    if (buffer >= 0 || extra !== null || options !== NO_OPTIONS || this.#debug || this.observer !== null) {
-      operation.plain = false;
-      operation.buffer = buffer;
-      operation.extra = extra;
-      operation.started = this.observer === null ? this.#now : performance.now();
-      if (this.#debug) operation.stack = new Error(kind.name).stack;
-      if (options.timeout !== undefined) {
-        operation.deadline = performance.now() + options.timeout;
-        if (kind.blocks !== true) operation.span = 2;
-      }
-      if (options.signal !== undefined) {
-        operation.signal = options.signal;
-        options.signal.addEventListener("abort", operation);
-      }
-    }
     this.#inFlight++;
+    if (rare) this.#dress(operation, options, extra);
     return operation;
+  }
+
+  /** Gives an operation memory that is not the library's own, or is only lent. */
+  #borrow(operation: Operation, memory: Exclude<Mem, Pinned> | Lease, length: number | undefined): void {
+    if (memory instanceof Lease) {
+      operation.length = checkLength(length, Lease.lengthOf(memory));
+      const buffer = Lease.bufferOf(memory, this.ring);
+      operation.address = Lease.use(memory);
+      operation.memory = memory;
+      operation.buffer = buffer;
+      if (buffer >= 0) operation.plain = false;
+    } else if (typeof memory === "number" || typeof memory === "bigint") {
+      if (length === undefined)
+        throw new TypeError("a raw address says nothing of its length: give the option length");
+      operation.length = checkLength(length, 0xffffffff);
+      operation.address = Number(memory);
+    } else {
+      const address = viewAddress(memory);
+      operation.length = checkLength(length, viewLength(memory));
+      operation.address = address;
+      operation.memory = memory;
+    }
+  }
+
+  /** Gives an operation what most have not. */
+  #dress(operation: Operation, { signal, timeout }: OperationOptions, extra: Disposable | null): void {
+    operation.plain = false;
+    operation.extra = extra;
+    operation.started = this.observer === null ? this.#now : performance.now();
+    if (this.#debug) operation.stack = new Error(operation.kind.name).stack;
+    if (timeout !== undefined) {
+      operation.deadline = performance.now() + timeout;
+      if (operation.kind.blocks !== true) operation.span = 2;
+    }
+    if (signal !== undefined) {
+      operation.signal = signal;
+      signal.addEventListener("abort", operation);
+    }
   }
 
   private grow(): Operation {
@@ -406,8 +423,10 @@ export class Engine implements Canceller {
     operation.target = -1;
     operation.state = SUBMITTED;
     operation.receiver = receiver;
-    operation.plain = false;
-    if (this.observer !== null) operation.started = performance.now();
+    if (this.observer !== null) {
+      operation.plain = false;
+      operation.started = performance.now();
+    }
     this.#inFlight++;
     this.#inKernel++;
     this.#entries.push(sqe);
@@ -621,9 +640,7 @@ export class Engine implements Canceller {
     for (let i = 0; i < entries.length; i++) {
       const operation = this.#owners[i] as Operation;
       // Only now is it sure that the caller does not set another, nor ask for no completion.
-      (entries[i] as Sqe)
-        .dropFlags(IOSQE_CQE_SKIP_SUCCESS | IOSQE_IO_DRAIN)
-        .setDataWords(operation.index, operation.generation);
+      (entries[i] as Sqe).claim(SKIP_OR_DRAIN, operation.index, operation.generation);
     }
     if (entries.length > 0) {
       entries.length = 0;
@@ -641,24 +658,9 @@ export class Engine implements Canceller {
 
   /** Settles what has completed; how many completions there were. */
   private reap(): number {
-    const cqes = this.#cqes;
-    let total = 0;
-    for (;;) {
-      const count = queues.copyCqes(this.ring, cqes);
-      for (let i = 0; i < count; i++) {
-        const at = i << 2;
-        this.completion(
-          cqes[at] as number,
-          cqes[at | 1] as number,
-          cqes[at | 2] as number,
-          cqes[at | 3] as number,
-        );
-      }
-      total += count;
-      if (count < BATCH) break;
-    }
-    this.counters.completed += total;
-    return total;
+    const count = queues.drainWords(this.ring, this.#onCompletion);
+    this.counters.completed += count;
+    return count;
   }
 
   private completion(low: number, high: number, res: number, flags: number): void {
@@ -673,6 +675,16 @@ export class Engine implements Canceller {
       return;
     }
     const last = (flags & F_MORE) === 0;
+    if (operation.receiver !== null && (low & TIMER) === 0) {
+      const { receiver } = operation;
+      operation.res = res;
+      if (last) {
+        this.#inKernel--;
+        this.end(operation);
+      }
+      this.deliver(receiver, res, flags, last);
+      return;
+    }
     if (operation.plain) {
       if (!last) return;
       this.#inKernel--;
@@ -684,11 +696,6 @@ export class Engine implements Canceller {
     if ((low & TIMER) !== 0) {
       // It was there first, whether it says so, that the operation is under way, or how many it has found.
       if (res === -ETIME || res === -EALREADY || res > 0) operation.timedOut = true;
-    } else if (operation.receiver !== null) {
-      operation.res = res;
-      this.deliver(operation.receiver, res, flags, last);
-      if (last) this.end(operation);
-      return;
     } else if (last) {
       operation.res = res;
     }
@@ -750,8 +757,10 @@ export class Engine implements Canceller {
 
   private letGo(operation: Operation): void {
     const { memory } = operation;
-    if (memory instanceof Pinned) Pinned.done(memory);
-    else if (memory instanceof Lease) Lease.done(memory);
+    if (memory !== null) {
+      if (memory instanceof Pinned) Pinned.done(memory);
+      else if (memory instanceof Lease) Lease.done(memory);
+    }
     this.#inFlight--;
     if (operation.plain) return;
     if (operation.chained) this.#pass(operation);

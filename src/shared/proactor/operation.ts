@@ -164,6 +164,7 @@ export class Operation {
     this.memory = null;
     this.resolve = ignored;
     this.reject = ignored;
+    this.receiver = null;
     if (this.plain) return;
     this.plain = true;
     this.buffer = -1;
@@ -180,7 +181,6 @@ export class Operation {
     this.cancelled = false;
     this.reason = undefined;
     this.signal = null;
-    this.receiver = null;
     this.started = Number.NaN;
     this.stack = undefined;
   }

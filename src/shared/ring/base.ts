@@ -16,7 +16,7 @@ import {
 } from "../abi/index.ts";
 import type { Shim } from "../runtime.ts";
 import { type CloseResult, quiesce } from "./close.ts";
-import { type CompletionCallback, CompletionQueue } from "./completion.ts";
+import { type CompletionCallback, CompletionQueue, type WordsCallback } from "./completion.ts";
 import type { Cqe } from "./cqe.ts";
 import { enterError, registerError } from "./diagnosis.ts";
 import { HeldViews } from "./held.ts";
@@ -339,6 +339,19 @@ export class RingBase {
     if (count === 0 && this.refill()) count = this.#cq.copy(out);
     this.releaseViews();
     return count;
+  }
+
+  /** @internal As `drain`, each `user_data` by halves. */
+  drainWords(callback: WordsCallback): number {
+    const cq = this.#cq;
+    this.#reading++;
+    try {
+      const count = cq.drainWords(callback);
+      return count === 0 && this.refill() ? cq.drainWords(callback) : count;
+    } finally {
+      this.#reading--;
+      this.releaseViews();
+    }
   }
 
   /** The next completion, as a copy; `null` when none is ready. `cqAdvance(1)` consumes it. See io_uring_peek_cqe(3). */

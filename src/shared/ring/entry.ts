@@ -132,11 +132,13 @@ export class Entry {
     return this;
   }
 
-  /** @internal Takes flags away. */
-  dropFlags(flags: number): this {
+  /** @internal Takes flags away, and says whose the completions are, as `setDataWords`. */
+  claim(flags: number, low: number, high: number): void {
     const at = this.mine();
-    this.#words[at] = (this.#words[at] as number) & ~(flags << 8);
-    return this;
+    const words = this.#words;
+    words[at] = (words[at] as number) & ~(flags << 8);
+    words[at | USER_DATA] = low;
+    words[at | (USER_DATA + 1)] = high;
   }
 
   /** @internal Forgets what was written, for another operation to be described instead. */
