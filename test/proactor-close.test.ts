@@ -23,11 +23,14 @@ async function word(promise: Promise<unknown>): Promise<string> {
   }
 }
 
-/** Waits for fds to be as they were: an event loop closes what it has watched some time after it was told to. */
+/**
+ * Waits for fds to be no more than they were: an event loop closes what it has watched some time after it was told to, and
+ * that may be what was watched before.
+ */
 async function untilFds(before: number): Promise<void> {
   const end = performance.now() + LONG;
   while (openFds().length > before && performance.now() < end) await setTimeout(1);
-  assert.equal(openFds().length, before);
+  assert.ok(openFds().length <= before, `more than ${before}: ${openFds().join(", ")}`);
 }
 
 describe("a close with a read past the page cache under way", () => {
