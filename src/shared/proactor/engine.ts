@@ -34,6 +34,7 @@ import { nextTurn } from "./turn.ts";
 const F_MORE = IORING_CQE_F_MORE;
 const SKIP_OR_DRAIN = IOSQE_CQE_SKIP_SUCCESS | IOSQE_IO_DRAIN;
 const ECANCELED = 125;
+const ENOENT = 2;
 const EINTR = 4;
 const ETIME = 62;
 const EALREADY = 114;
@@ -694,8 +695,9 @@ export class Engine implements Canceller {
     }
     if (last) this.#inKernel--;
     if ((low & TIMER) !== 0) {
-      // It was there first, whether it says so, that the operation is under way, or how many it has found.
-      if (res === -ETIME || res === -EALREADY || res > 0) operation.timedOut = true;
+      // It was there first, whether it says so, that the operation is under way, that it did not find it where the kernel
+      // looks last, or how many it has found.
+      if (res === -ETIME || res === -EALREADY || res === -ENOENT || res > 0) operation.timedOut = true;
     } else if (last) {
       operation.res = res;
     }
