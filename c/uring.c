@@ -217,10 +217,10 @@ EXPORT int32_t uring_close(int32_t fd)
 }
 
 /* An eventfd as the runtimes' event loops want it: its reads do not wait. The fd, or -errno. */
-EXPORT int32_t uring_eventfd(void);
-EXPORT int32_t uring_eventfd(void)
+EXPORT int32_t uring_eventfd(uint32_t count);
+EXPORT int32_t uring_eventfd(uint32_t count)
 {
-	return (int32_t)call6(__NR_eventfd2, 0, EFD_CLOEXEC | EFD_NONBLOCK, 0, 0, 0, 0);
+	return (int32_t)call6(__NR_eventfd2, (long)count, EFD_CLOEXEC | EFD_NONBLOCK, 0, 0, 0, 0);
 }
 
 /* Copies text and its NUL as far as size allows; its whole length. */

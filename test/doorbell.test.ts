@@ -18,6 +18,13 @@ const RINGS: Readonly<Record<string, number>> = {
   "without flags": 0,
 };
 
+/** What has been opened since, once the event loop has closed what it is about to close. */
+async function opened(before: readonly string[]): Promise<string[]> {
+  const fresh = () => openFds().filter((fd) => !before.includes(fd));
+  for (let i = 0; i < 1000 && fresh().length > 0; i++) await turns();
+  return fresh();
+}
+
 describe("a doorbell", () => {
   for (const [name, flags] of Object.entries(RINGS)) {
     it(`rings once for a byte that a ring reads, ${name}`, async () => {
@@ -104,7 +111,7 @@ describe("a doorbell", () => {
       using _ = new BelledRing();
     }
     await turns();
-    assert.deepEqual(openFds(), before);
+    assert.deepEqual(await opened(before), []);
   });
 
   it("leaves no fd where it finds no room", async () => {
@@ -131,7 +138,7 @@ describe("a doorbell", () => {
       mustCall("close", taken);
     }
     await turns();
-    assert.deepEqual(openFds(), before);
+    assert.deepEqual(await opened(before), []);
   });
 
   it("rings 20,000 times for 20,000 bytes, whenever they come", () => {

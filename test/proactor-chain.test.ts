@@ -241,8 +241,9 @@ describe("a chain", () => {
       assert.deepEqual(await closing, { leaked: 0 });
       assert.equal(proactor.inFlight, 0);
       ends[Symbol.dispose]();
-      await turns();
-      assert.deepEqual(openFds(), before);
+      const fresh = () => openFds().filter((fd) => !before.includes(fd));
+      for (let i = 0; i < 1000 && fresh().length > 0; i++) await turns();
+      assert.deepEqual(fresh(), []);
     });
   }
 

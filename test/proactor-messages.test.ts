@@ -274,8 +274,11 @@ for (const kind of KINDS) {
         }
         assert.equal(ringFds(), rings);
         const end = performance.now() + LONG;
-        while (openFds().length > before + 8 && performance.now() < end) await setTimeout(5);
-        assert.ok(openFds().length <= before + 8, openFds().join(", "));
+        // Engines have a few for themselves, and do not close the eventfds that a terminated thread had them watch: its
+        // doorbell's, and in Deno one for its turns.
+        const most = before + 8 + 2 * 5;
+        while (openFds().length > most && performance.now() < end) await setTimeout(5);
+        assert.ok(openFds().length <= most, openFds().join(", "));
         assert.deepEqual(await proactor.close(), { leaked: 0 });
       },
     );

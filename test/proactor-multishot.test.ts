@@ -865,6 +865,19 @@ describe("a multishot", () => {
     await sameFds(before);
   });
 
+  it("leaves room for others, however many there are", bench, async () => {
+    await using proactor = new Proactor({ entries: 4, cqEntries: 16 });
+    using ends = pipe();
+    const polls = Array.from({ length: 100 }, () => proactor.pollMultishot(ends.read, abi.POLLIN));
+    const found = polls.map((poll) => poll.next());
+    for (let i = 0; i < 10; i++) await proactor.nop();
+    assert.equal(await proactor.write(ends.write, alloc(1)), 1);
+    for (const { done, value } of await Promise.all(found))
+      assert.deepEqual([done, value], [false, abi.POLLIN]);
+    await Promise.all(polls.map((poll) => poll.return()));
+    assert.equal(proactor.inFlight, 0);
+  });
+
   it("refuses options that are none", bench, async () => {
     await using proactor = new Proactor();
     assert.throws(() => proactor.timeoutMultishot(1, { signal: {} as never }), TypeError);

@@ -1,4 +1,6 @@
 import assert from "node:assert/strict";
+import { openSync } from "node:fs";
+import { type AddressInfo, connect, createServer } from "node:net";
 import { describe, it } from "node:test";
 import { alloc, cstring, Proactor, Ring, UringError } from "uring";
 import {
@@ -444,7 +446,68 @@ describe("a kernel that takes nothing for now", () => {
   }
 });
 
+describe("without room for an eventfd", () => {
+  it("what completes is found all the same, and rings once there is room", bench, async () => {
+    let full = true;
+    await withShim(
+      (real) => ({ eventfd: (count) => (full ? -24 : real.eventfd(count)) }),
+      async () => {
+        const proactor = new Proactor();
+        using ends = pipe();
+        using memory = alloc(8);
+        for (const room of [false, true]) {
+          full = !room;
+          const read = proactor.read(ends.read, memory);
+          await turns();
+          const writer = proactor.write(ends.write, bytes("x"));
+          assert.deepEqual([await read, await writer], [1, 1]);
+        }
+        await proactor.close();
+      },
+    );
+  });
+
+  it("numbers of files closed behind the runtime's back are passed over", bench, async () => {
+    const fds = Array.from({ length: 5 }, () => openSync("/proc/self/comm", "r"));
+    const proactor = new Proactor();
+    for (const fd of fds) await proactor.closeFd(fd);
+    using ends = pipe();
+    using memory = alloc(8);
+    const read = proactor.read(ends.read, memory);
+    await turns();
+    await proactor.write(ends.write, bytes("x"));
+    assert.equal(await read, 1);
+    await proactor.close();
+  });
+});
+
 describe("fairness", () => {
+  it(
+    "lets a socket of the runtime's own answer beside a loop of operations that never wait",
+    bench,
+    async () => {
+      await using proactor = new Proactor();
+      const server = createServer((socket) => socket.pipe(socket)).listen(0, "127.0.0.1");
+      await new Promise((resolve) => server.once("listening", resolve));
+      const client = connect((server.address() as AddressInfo).port, "127.0.0.1");
+      let answers = 0;
+      client.on("data", () => {
+        answers++;
+        client.write("again");
+      });
+      client.write("first");
+      const end = performance.now() + 20_000;
+      await Promise.all(
+        Array.from({ length: 64 }, async () => {
+          while (answers < 20 && performance.now() < end) await proactor.nop();
+        }),
+      );
+      client.destroy();
+      server.close();
+      assert.ok(answers >= 20, `${answers} answers`);
+    },
+  );
+
   it("lets timers and immediates run beside a loop of operations that never wait", bench, async () => {
     await using proactor = new Proactor();
     let fired = false;

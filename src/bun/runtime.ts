@@ -56,6 +56,10 @@ export const runtime: Runtime = {
       },
     };
   },
+
+  turn(callback) {
+    setImmediate(callback);
+  },
 };
 
 function open(path: string): Shim {

@@ -8,6 +8,7 @@ export const runtime: Runtime = {
   load: refuse,
   allocate: refuse,
   watch: refuse,
+  turn: refuse,
 };
 
 function refuse(): never {

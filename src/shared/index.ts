@@ -4,13 +4,23 @@
  * @module
  */
 export { type UnavailableReason, UringError, UringUnavailableError } from "./errors.ts";
+export { BufferGroup, type BufferGroupOptions } from "./proactor/buffer-group.ts";
 export { Chain, type ChainOptions } from "./proactor/chain.ts";
 export { defaultProactor } from "./proactor/default.ts";
 export type { Counters } from "./proactor/engine.ts";
 export { Lease } from "./proactor/lease.ts";
+export { Multishot, type MultishotOptions } from "./proactor/multishot.ts";
 export type { Receiver } from "./proactor/operation.ts";
 export type { Path, Piece } from "./proactor/operations/arguments.ts";
 export type { Memory } from "./proactor/operations/base.ts";
+export {
+  type AcceptMultishotOptions,
+  LeasedMessage,
+  type ReadMultishotOptions,
+  type RecvMultishotOptions,
+  type RecvmsgMultishotOptions,
+  type SendZcOptions,
+} from "./proactor/operations/continuing.ts";
 export type {
   FallocateOptions,
   InstallOptions,
@@ -37,6 +47,16 @@ export type {
   UnlinkOptions,
 } from "./proactor/operations/paths.ts";
 export type {
+  Accepted,
+  AcceptOptions,
+  Received,
+  ReceiveMessageOptions,
+  SendMessageOptions,
+  SocketOptionOptions,
+  SocketOptions,
+  SocketTransferOptions,
+} from "./proactor/operations/sockets.ts";
+export type {
   EpollWaitOptions,
   FilesUpdateOptions,
   FutexOptions,
@@ -52,6 +72,7 @@ export { type OperationInfo, Proactor } from "./proactor/proactor.ts";
 export type { RunOptions } from "./proactor/run.ts";
 export type { ProactorOptions } from "./proactor/setup.ts";
 export { Trace, type TraceEvent, type TraceFile, type TraceOptions } from "./proactor/trace.ts";
+export type { ZeroCopySend } from "./proactor/zero-copy.ts";
 export { type Availability, available } from "./ring/available.ts";
 export { type BpfFilter, type BpfInstruction, registerBpfFilterTask } from "./ring/bpf-filter.ts";
 export type { BufferPiece, BufferRing } from "./ring/buffer-ring.ts";

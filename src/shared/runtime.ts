@@ -27,11 +27,17 @@ export interface Runtime {
   /**
    * Has the event loop wait for an eventfd, whose counter it reads and so sets back.
    *
-   * @param eventfd one whose reads do not wait, the runtime's from now on to close
+   * @param eventfd one whose reads do not wait, the runtime's from now on to close unless it throws
    * @param onSignal called on the event loop after the eventfd has been signalled, once for however many times; must not
    * throw
    */
   watch(eventfd: number, onSignal: () => void): Watch;
+
+  /**
+   * Calls back when the event loop has looked at all that it waits for: timers and sockets that are due have had their turn
+   * then, or have it next. Keeps the process running until then.
+   */
+  turn(callback: () => void): void;
 }
 
 /** An eventfd that the event loop waits for. At first it keeps the process running. */
@@ -77,8 +83,8 @@ export interface Shim {
   keep(length: number): number;
   /** `close(2)`. */
   close(fd: number): number;
-  /** A new `eventfd(2)` whose reads do not wait; its fd or `-errno`. */
-  eventfd(): number;
+  /** A new `eventfd(2)` whose reads do not wait, its counter at `count`; its fd or `-errno`. */
+  eventfd(count: number): number;
   /** Writes `"EINVAL: invalid argument"` with a NUL; the length, 0 for a number that is no errno. */
   errnoName(errno: number, out: Uint8Array, size: number): number;
   /** Writes the kernel's release with a NUL; the length or `-errno`. */
@@ -102,7 +108,7 @@ export const SYMBOLS = {
   uring_discard: { parameters: ["f64", "f64"], result: "i32" },
   uring_keep: { parameters: ["f64"], result: "f64" },
   uring_close: { parameters: ["i32"], result: "i32" },
-  uring_eventfd: { parameters: [], result: "i32" },
+  uring_eventfd: { parameters: ["u32"], result: "i32" },
   uring_errno_name: { parameters: ["i32", "buffer", "u32"], result: "i32" },
   uring_kernel_release: { parameters: ["buffer", "u32"], result: "i32" },
   uring_sysctl_disabled: { parameters: [], result: "i32" },

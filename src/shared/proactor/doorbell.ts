@@ -3,6 +3,9 @@ import { errnoError } from "../ring/errno.ts";
 import type { Ring } from "../ring/ring.ts";
 import type { Watch } from "../runtime.ts";
 
+/** How many numbers of an eventfd are tried. */
+const ATTEMPTS = 64;
+
 /**
  * Wakes this thread's event loop when a ring has something for it.
  *
@@ -73,9 +76,18 @@ export class Doorbell {
 
   #connect(): void {
     const shim = runtime.load();
-    const eventfd = shim.eventfd();
-    if (eventfd < 0) throw errnoError(-eventfd, "eventfd2");
-    const watch = runtime.watch(eventfd, () => this.#signalled());
+    const refused: number[] = [];
+    let watch: Watch | undefined;
+    let eventfd = -1;
+    try {
+      while (watch === undefined) {
+        eventfd = shim.eventfd(0);
+        if (eventfd < 0) throw errnoError(-eventfd, "eventfd2");
+        watch = this.#tryWatch(eventfd, refused);
+      }
+    } finally {
+      for (const fd of refused) shim.close(fd);
+    }
     try {
       this.#ring.cqEventfdToggle(false);
       this.#ring.registerEventfd(eventfd);
@@ -85,6 +97,20 @@ export class Doorbell {
     }
     if (!this.#held) watch.unref();
     this.#watch = watch;
+  }
+
+  /**
+   * A runtime may take a number for that of a file which it still lists, since it was closed without its knowledge. Another
+   * number may do, so this one stays in use meanwhile.
+   */
+  #tryWatch(eventfd: number, refused: number[]): Watch | undefined {
+    try {
+      return runtime.watch(eventfd, () => this.#signalled());
+    } catch (error) {
+      refused.push(eventfd);
+      if (refused.length === ATTEMPTS) throw error;
+      return undefined;
+    }
   }
 
   /** What was under way when it was silenced tells nothing that is not known. */

@@ -1,3 +1,4 @@
+import { runtime } from "#runtime";
 import {
   IORING_ASYNC_CANCEL_ALL,
   IORING_ASYNC_CANCEL_ANY,
@@ -48,6 +49,9 @@ const INDEX = TIMER - 1;
 const NOBODY = -1;
 /** The low word of messages from other rings; the high one is the receiver's token. */
 export const MESSAGE = -2;
+
+/** How often a ring is looked at that can not ring, in milliseconds. */
+const BLIND_MS = 10;
 
 /** How long completions are served before the runtime's timers and sockets have their turn, in milliseconds. */
 const TURN_MS = 4;
@@ -124,6 +128,8 @@ export class Engine implements Canceller {
   #inFlight = 0;
   /** Last completions that the kernel owes. */
   #inKernel = 0;
+  /** Those of them that are not waited for with room kept: operations that stay, and complete again and again. */
+  #standing = 0;
   /** Operations in the queue. */
   #waiting = 0;
   /** Operations ever called, to tell whether more are coming. */
@@ -141,6 +147,10 @@ export class Engine implements Canceller {
   /** Whether a flush is on its way. */
   #scheduled = false;
   #flushing = false;
+  /** Whether the ring will be looked at by a timer. */
+  #blind = false;
+  /** Whether it will be seen when the event loop goes on. */
+  #marked = false;
   /** When the event loop last had its turn, and the last time that was looked at. */
   #turn = 0;
   #now = 0;
@@ -179,6 +189,16 @@ export class Engine implements Canceller {
     this.observer?.woken();
     this.#turn = performance.now();
     this.flush();
+  };
+
+  readonly #onLook = (): void => {
+    this.#blind = false;
+    this.#onRing();
+  };
+  /** The event loop has gone on by itself, as it does not while one microtask follows the other. */
+  readonly #onMark = (): void => {
+    this.#marked = false;
+    if (!this.#scheduled) this.#turn = performance.now();
   };
 
   /** @param addressable whether other rings may put completions into this one */
@@ -394,7 +414,7 @@ export class Engine implements Canceller {
     if (this.#scheduled || this.#flushing) return;
     this.#scheduled = true;
     this.#seen = this.#started;
-    if (this.#now - this.#turn > TURN_MS) nextTurn(this.#onTurn);
+    if (this.#now - this.#turn > TURN_MS) runtime.turn(this.#onTurn);
     else queueMicrotask(this.#onMicrotask);
   }
 
@@ -410,7 +430,7 @@ export class Engine implements Canceller {
    */
   entry(receiver: Receiver): Sqe | null {
     if (this.#state !== "open") throw closedError("entry");
-    if (this.#inKernel >= this.#limit) return null;
+    if (!this.hasRoom(1)) return null;
     let sqe = queues.getSqe(this.ring);
     if (sqe === null) {
       this.handOver();
@@ -508,7 +528,7 @@ export class Engine implements Canceller {
         const stuck = filled === 0 && handed <= 0 && reaped === 0;
         if (stuck || this.#now - this.#turn > TURN_MS) {
           this.#scheduled = true;
-          nextTurn(this.#onTurn);
+          runtime.turn(this.#onTurn);
           break;
         }
       }
@@ -516,6 +536,10 @@ export class Engine implements Canceller {
       this.#flushing = false;
     }
     this.#hold();
+    if (this.#now - this.#turn > TURN_MS && !this.#scheduled && !this.#marked) {
+      this.#marked = true;
+      nextTurn(this.#onMark);
+    }
     if (this.#waiting === 0) for (const resolve of this.#whenReady.splice(0)) resolve();
     if (this.#inKernel === 0) this.#whenIdle?.();
   }
@@ -532,7 +556,16 @@ export class Engine implements Canceller {
   private quiet(): boolean {
     if (this.driven || (this.#inKernel === 0 && this.onMessage === null)) return true;
     this.#doorbell ??= new Doorbell(this.ring, this.#onRing);
-    return this.#doorbell.arm();
+    try {
+      return this.#doorbell.arm();
+    } catch {
+      // There is no room for an eventfd, and perhaps nobody to tell: the ring is looked at now and then until there is.
+      if (!this.#blind) {
+        this.#blind = true;
+        setTimeout(this.#onLook, BLIND_MS);
+      }
+      return true;
+    }
   }
 
   /** Gives queued operations entries, as far as there is room; how many entries. */
@@ -559,7 +592,8 @@ export class Engine implements Canceller {
 
   /** Whether so many completions more will fit into their queue. */
   private hasRoom(span: number): boolean {
-    return this.#inKernel + span <= this.#limit || this.#inKernel === 0;
+    const owed = this.#inKernel - this.#standing;
+    return owed + span <= this.#limit || owed === 0;
   }
 
   private shift(operation: Operation): void {
@@ -587,6 +621,7 @@ export class Engine implements Canceller {
     operation.pending = 1;
     this.#inKernel++;
     if (operation.plain) return;
+    if (operation.standing) this.#standing++;
     if (operation.deadline > 0 && operation.kind.blocks !== true) this.#describeTimer(sqe, operation);
     else if (operation.entryFlags !== 0) sqe.addFlags(operation.entryFlags);
     if (operation.deadline > 0 && operation.kind.blocks === true) this.#setAlarm(operation);
@@ -681,6 +716,7 @@ export class Engine implements Canceller {
       operation.res = res;
       if (last) {
         this.#inKernel--;
+        if (operation.standing) this.#standing--;
         this.end(operation);
       }
       this.deliver(receiver, res, flags, last);

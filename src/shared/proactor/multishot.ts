@@ -277,6 +277,7 @@ export class Stream<T> implements Receiver, BufferUser {
       const memory = group === null ? null : BufferGroup.memoryOf(group);
       const operation = this.#engine.prepare(kind, target, memory, 0, -1, flags, NO_OPTIONS, extra);
       operation.plain = false;
+      operation.standing = true;
       operation.receiver = this;
       operation.reject = this.#onRefusal;
       if (group !== null) {

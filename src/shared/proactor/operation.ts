@@ -105,6 +105,8 @@ export class Operation {
   entryFlags = 0;
   /** How many entries must be handed over together, this one first. */
   span = 1;
+  /** Whether it stays with the kernel: what it brings is bounded by its buffers, or by who takes it. */
+  standing = false;
   /** Whether it is a member of a chain, the order of which must stay. */
   chained = false;
   /** The member of its chain that has to end before this one begins, as long as that has not ended. */
@@ -172,6 +174,7 @@ export class Operation {
     this.entryFlags = 0;
     this.span = 1;
     this.chained = false;
+    this.standing = false;
     this.leader = null;
     this.follower = null;
     this.deadline = Number.NaN;

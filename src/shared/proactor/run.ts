@@ -1,3 +1,4 @@
+import { runtime } from "#runtime";
 import type { Engine } from "./engine.ts";
 import { nextTurn } from "./turn.ts";
 
@@ -22,11 +23,15 @@ export async function drive(engine: Engine, { until, slice }: RunOptions): Promi
   if (slice !== undefined && !(slice >= 0)) throw new RangeError(`slice must be milliseconds, not ${slice}`);
   const longest = slice ?? Number.POSITIVE_INFINITY;
   using end = new End(until);
+  let served = performance.now();
   engine.driven = true;
   try {
     for (;;) {
       // All that is due has its turn, and promises go on as far as they can, however deep.
-      await new Promise<void>(nextTurn);
+      const now = performance.now();
+      const due = slice !== undefined && now - served >= slice;
+      if (due) served = now;
+      await new Promise<void>(due ? (resolve) => runtime.turn(resolve) : nextTurn);
       if (end.reached) return end.check();
       if (!engine.block(engine.closed ? Math.min(longest, CLOSING_MS) : longest)) return;
     }
