@@ -44,7 +44,8 @@ async function turns(count = 3): Promise<void> {
 /** Makes sure that no more descriptors are open than before: the event loop closes the doorbell's when it comes to it. */
 async function closedAgain(before: number): Promise<void> {
   for (let i = 0; i < 1000 && openFds().length > before; i++) await turns(1);
-  assert.equal(openFds().length, before, openFds().join(", "));
+  // What an earlier test had the event loop watch may have gone meanwhile.
+  assert.ok(openFds().length <= before, `more than ${before}: ${openFds().join(", ")}`);
 }
 
 /** A proactor whose calls of io_uring_enter are counted. */
