@@ -9,8 +9,21 @@ import { bytes, openFds, text } from "./support/ring.ts";
 
 const bench = { timeout: 60_000 };
 
-/** More than the buffers of a connection hold, so that a send waits for who receives. */
-const MUCH = 32 * 1024 * 1024;
+/**
+ * More than the buffers of a narrow connection hold, so that a send waits for who receives; and within the usual limit of
+ * locked memory.
+ */
+const MUCH = 3 * 1024 * 1024;
+
+async function narrowConnection(
+  proactor: Proactor,
+  sockets: Sockets,
+): Promise<[client: number, server: number]> {
+  const [client, server] = await sockets.connection();
+  await proactor.setsockopt(client, abi.SOL_SOCKET, abi.SO_SNDBUF, 32 * 1024);
+  await proactor.setsockopt(server, abi.SOL_SOCKET, abi.SO_RCVBUF, 32 * 1024);
+  return [client, server];
+}
 
 function within(run: (proactor: Proactor, sockets: Sockets) => Promise<void>): () => Promise<void> {
   return async () => {
@@ -88,7 +101,7 @@ describe("sendZc", () => {
     "keeps the memory until it is released, although it was given back",
     bench,
     within(async (proactor, sockets) => {
-      const [client, server] = await sockets.connection();
+      const [client, server] = await narrowConnection(proactor, sockets);
       const data = counting(MUCH);
       const { sent, released } = proactor.sendZc(client, data, { flags: abi.MSG_WAITALL });
       proactor.flush();
@@ -159,7 +172,7 @@ describe("sendZc", () => {
     "is aborted before it is handed over and while it waits, and runs out of time",
     bench,
     within(async (proactor, sockets) => {
-      const [client] = await sockets.connection();
+      const [client] = await narrowConnection(proactor, sockets);
       const why = new Error("why");
       const data = counting(MUCH);
       for (const when of ["before", "queued", "waiting", "timeout"] as const) {
@@ -195,7 +208,7 @@ describe("sendZc", () => {
     const before = openFds();
     const proactor = new Proactor();
     const sockets = new Sockets(proactor);
-    const [client] = await sockets.connection();
+    const [client] = await narrowConnection(proactor, sockets);
     const waiting = proactor.sendZc(client, counting(MUCH), { flags: abi.MSG_WAITALL });
     proactor.flush();
     const queued = proactor.sendZc(client, bytes("x"));
