@@ -17,8 +17,8 @@ export interface ProactorOptions {
   /** Entries of the submission queue, which is how many operations go to the kernel in one call; 256 unless given. */
   entries?: number | undefined;
   /**
-   * Entries of the completion queue, which is how many operations can be in flight at a time: the others wait in order.
-   * 4096 unless given, 65536 at most.
+   * Entries of the completion queue, which is how many operations can be in flight at a time: the others wait in order, even
+   * if what is in flight waits for them. Multishot operations do not count. 4096 unless given, 65536 at most.
    */
   cqEntries?: number | undefined;
   /**
