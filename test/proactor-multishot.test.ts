@@ -874,6 +874,7 @@ describe("a multishot", () => {
     assert.equal(await proactor.write(ends.write, alloc(1)), 1);
     for (const { done, value } of await Promise.all(found))
       assert.deepEqual([done, value], [false, abi.POLLIN]);
+    assert.ok(proactor.counters.overflow > 0);
     await Promise.all(polls.map((poll) => poll.return()));
     assert.equal(proactor.inFlight, 0);
   });

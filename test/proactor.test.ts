@@ -630,8 +630,8 @@ describe("a proactor's ring", () => {
     const read = proactor.read(ends.read, memory);
     await turns();
     using other = new Ring({ entries: 4 });
-    // The index of an operation under way, of another generation; and an index that there is none of.
-    for (const userData of [0x5_0000_0000, 99, 2 ** 40 + 3, -1]) {
+    // The index of an operation under way, of other generations; and an index that there is none of.
+    for (const userData of [0, 0x5_0000_0000, 99, -1]) {
       other.getSqe()?.prepMsgRing(proactor.ring.fd, 77, userData === -1 ? -3n : userData, 0);
     }
     other.submitAndWait(4);

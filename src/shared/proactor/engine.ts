@@ -70,19 +70,19 @@ const RESERVE = 16;
 
 /** What a proactor has done so far. */
 export interface Counters {
-  /** Operations handed to the kernel. */
+  /** Entries handed to the kernel. */
   submitted: number;
-  /** Operations ended. */
+  /** Completions that were read. */
   completed: number;
   /** Calls that handed entries over. */
   enters: number;
   /** Turns of the event loop that a completion caused. */
   wakes: number;
-  /** Completions that came when the queue was full, which the kernel kept aside: how often that was seen. */
+  /** How often the queue was full, and the kernel was seen to keep completions aside. */
   overflow: number;
   /** Completions that belonged to no operation. */
   stale: number;
-  /** Operations that had to wait for room before they were handed over. */
+  /** How often operations were left waiting for room. */
   spilled: number;
 }
 
@@ -209,7 +209,8 @@ export class Engine implements Canceller {
     const probe = ring.probe();
     this.#supported = Array.from({ length: 256 }, (_, opcode) => probe.supports(opcode));
     this.#poller = (ring.params.flags & IORING_SETUP_SQPOLL) !== 0;
-    this.#limit = Math.max(ring.params.cqEntries - RESERVE, 1);
+    const { cqEntries } = ring.params;
+    this.#limit = cqEntries - Math.min(RESERVE, cqEntries >> 1);
     this.#turn = this.#now = performance.now();
     living.add(this);
   }
@@ -386,8 +387,8 @@ export class Engine implements Canceller {
   private grow(): Operation {
     if (this.#operations.length > INDEX) throw new RangeError(`${INDEX} operations are in flight`);
     const operation = new Operation(this.#operations.length, this);
-    // What others make up must not be taken for an operation's completion.
-    if (this.token !== 0) operation.generation = randomWord();
+    // Who knows the ring's fd can send completions: what others make up, small numbers first, must not be an operation's.
+    operation.generation = randomWord();
     this.#operations.push(operation);
     return operation;
   }
@@ -696,6 +697,7 @@ export class Engine implements Canceller {
   private reap(): number {
     const count = queues.drainWords(this.ring, this.#onCompletion);
     this.counters.completed += count;
+    if (count >= this.#limit && this.ring.cqHasOverflow) this.counters.overflow++;
     return count;
   }
 
