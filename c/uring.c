@@ -217,10 +217,19 @@ EXPORT int32_t uring_close(int32_t fd)
 }
 
 /* An eventfd as the runtimes' event loops want it: its reads do not wait. The fd, or -errno. */
-EXPORT int32_t uring_eventfd(uint32_t count);
-EXPORT int32_t uring_eventfd(uint32_t count)
+EXPORT int32_t uring_eventfd(void);
+EXPORT int32_t uring_eventfd(void)
 {
-	return (int32_t)call6(__NR_eventfd2, (long)count, EFD_CLOEXEC | EFD_NONBLOCK, 0, 0, 0, 0);
+	return (int32_t)call6(__NR_eventfd2, 0, EFD_CLOEXEC | EFD_NONBLOCK, 0, 0, 0, 0);
+}
+
+/* Adds one to an eventfd's counter. 8 or -errno. */
+EXPORT int32_t uring_signal(int32_t fd);
+EXPORT int32_t uring_signal(int32_t fd)
+{
+	uint64_t one = 1;
+
+	return (int32_t)call6(__NR_write, fd, (long)&one, sizeof(one), 0, 0, 0);
 }
 
 /* Copies text and its NUL as far as size allows; its whole length. */

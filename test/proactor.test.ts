@@ -451,7 +451,7 @@ describe("without room for an eventfd", () => {
   it("what completes is found all the same, and rings once there is room", bench, async () => {
     let full = true;
     await withShim(
-      (real) => ({ eventfd: (count) => (full ? -24 : real.eventfd(count)) }),
+      (real) => ({ eventfd: () => (full ? -24 : real.eventfd()) }),
       async () => {
         const proactor = new Proactor();
         using ends = pipe();
@@ -488,7 +488,10 @@ describe("fairness", () => {
     bench,
     async () => {
       await using proactor = new Proactor();
-      const server = createServer((socket) => socket.pipe(socket)).listen(0, "127.0.0.1");
+      const server = createServer((socket) => socket.on("error", () => {}).pipe(socket)).listen(
+        0,
+        "127.0.0.1",
+      );
       await new Promise((resolve) => server.once("listening", resolve));
       const client = connect((server.address() as AddressInfo).port, "127.0.0.1");
       let answers = 0;

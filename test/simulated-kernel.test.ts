@@ -305,7 +305,7 @@ describe("SimulatedKernel", () => {
       using ring = new Ring({ entries: 4, flags });
       using reader = new Ring({ entries: 4 });
       using counter = alloc(8);
-      const eventfd = runtime.load().eventfd(0);
+      const eventfd = runtime.load().eventfd();
       ring.registerEventfd(eventfd);
       const read = () => {
         entry(reader).prepRead(eventfd, counter, 8, 0).setData64(9);
@@ -526,7 +526,7 @@ describe("SimulatedKernel", () => {
     using one = alloc(8);
     using ring = new Ring({ entries: 4 });
     one.bytes[0] = 1;
-    const eventfd = runtime.load().eventfd(0);
+    const eventfd = runtime.load().eventfd();
     const woken = new Promise<void>((resolve) => {
       const watch = runtime.watch(eventfd, () => {
         watch.close();

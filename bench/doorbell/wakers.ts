@@ -25,7 +25,7 @@ interface Waker {
 export const wakers: Readonly<Record<string, (onWake: () => void, peer: Peer) => Waker>> = {
   /** The runtime's own loop waits for the eventfd. */
   eventfd(onWake) {
-    const eventfd = runtime.load().eventfd(0);
+    const eventfd = runtime.load().eventfd();
     runtime.watch(eventfd, onWake);
     return { eventfd };
   },

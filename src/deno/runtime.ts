@@ -1,7 +1,7 @@
 import { Socket } from "node:net";
 import process from "node:process";
 import { UringUnavailableError } from "../shared/errors.ts";
-import { type Runtime, type Shim, SYMBOLS } from "../shared/runtime.ts";
+import { type Runtime, type Shim, SYMBOLS, type Watch } from "../shared/runtime.ts";
 import { keptMemory, loadShim, NotAllowedError } from "../shared/shim.ts";
 
 const COUNTER_BYTES = 8;
@@ -68,20 +68,53 @@ export const runtime: Runtime = {
   },
 
   turn(callback) {
-    // Between immediates Deno looks at its sockets now and then: they were kept waiting for half a second. An eventfd that
-    // can be read from the start it finds where it finds those.
-    const eventfd = shim?.eventfd(1) ?? -1;
-    try {
-      const watch = this.watch(eventfd, () => {
-        watch.close();
-        callback();
-      });
-    } catch {
-      if (eventfd >= 0) shim?.close(eventfd);
-      setTimeout(callback, 0);
-    }
+    turns ??= new Turns(this);
+    turns.next(callback);
   },
 };
+
+let turns: Turns | undefined;
+
+/**
+ * Turns of the event loop in which it looks at its sockets, which between immediates Deno does now and then: they were kept
+ * waiting for half a second. An eventfd that it waits for it finds where it finds those. One that can be read from the start
+ * it would read without looking for others.
+ */
+class Turns {
+  #eventfd = -1;
+  #watch: Watch | undefined;
+  #callbacks: (() => void)[] = [];
+
+  constructor(runtime: Runtime) {
+    const eventfd = shim?.eventfd() ?? -1;
+    if (eventfd < 0) return;
+    try {
+      this.#watch = runtime.watch(eventfd, () => this.#take());
+      this.#watch.unref();
+      this.#eventfd = eventfd;
+    } catch {
+      shim?.close(eventfd);
+    }
+  }
+
+  next(callback: () => void): void {
+    // Without an eventfd timers alone have their turn.
+    if (this.#watch === undefined) {
+      setTimeout(callback, 0);
+      return;
+    }
+    this.#callbacks.push(callback);
+    this.#watch.ref();
+    shim?.signal(this.#eventfd);
+  }
+
+  #take(): void {
+    const callbacks = this.#callbacks;
+    this.#callbacks = [];
+    this.#watch?.unref();
+    for (const callback of callbacks) callback();
+  }
+}
 
 /** Deno has two kinds of Workers, and each shows in its own way alone. */
 function isWorker(): boolean {
@@ -117,6 +150,7 @@ function open(path: string): Shim {
     keep: symbols.uring_keep,
     close: symbols.uring_close,
     eventfd: symbols.uring_eventfd,
+    signal: symbols.uring_signal,
     errnoName: symbols.uring_errno_name as Shim["errnoName"],
     kernelRelease: symbols.uring_kernel_release as Shim["kernelRelease"],
     sysctlDisabled: symbols.uring_sysctl_disabled,

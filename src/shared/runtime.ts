@@ -83,8 +83,10 @@ export interface Shim {
   keep(length: number): number;
   /** `close(2)`. */
   close(fd: number): number;
-  /** A new `eventfd(2)` whose reads do not wait, its counter at `count`; its fd or `-errno`. */
-  eventfd(count: number): number;
+  /** A new `eventfd(2)` whose reads do not wait; its fd or `-errno`. */
+  eventfd(): number;
+  /** Adds one to an eventfd's counter; below zero `-errno`. */
+  signal(eventfd: number): number;
   /** Writes `"EINVAL: invalid argument"` with a NUL; the length, 0 for a number that is no errno. */
   errnoName(errno: number, out: Uint8Array, size: number): number;
   /** Writes the kernel's release with a NUL; the length or `-errno`. */
@@ -108,7 +110,8 @@ export const SYMBOLS = {
   uring_discard: { parameters: ["f64", "f64"], result: "i32" },
   uring_keep: { parameters: ["f64"], result: "f64" },
   uring_close: { parameters: ["i32"], result: "i32" },
-  uring_eventfd: { parameters: ["u32"], result: "i32" },
+  uring_eventfd: { parameters: [], result: "i32" },
+  uring_signal: { parameters: ["i32"], result: "i32" },
   uring_errno_name: { parameters: ["i32", "buffer", "u32"], result: "i32" },
   uring_kernel_release: { parameters: ["buffer", "u32"], result: "i32" },
   uring_sysctl_disabled: { parameters: [], result: "i32" },

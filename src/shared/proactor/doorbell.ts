@@ -81,7 +81,7 @@ export class Doorbell {
     let eventfd = -1;
     try {
       while (watch === undefined) {
-        eventfd = shim.eventfd(0);
+        eventfd = shim.eventfd();
         if (eventfd < 0) throw errnoError(-eventfd, "eventfd2");
         watch = this.#tryWatch(eventfd, refused);
       }

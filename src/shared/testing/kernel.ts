@@ -262,6 +262,12 @@ export class SimulatedKernel {
       keep: (length) => real?.keep(length) ?? -ENOMEM,
       close: (fd) => this.#alone(() => this.#close(fd)),
       eventfd: () => descriptors.open(new SimulatedFile("eventfd", "eventfd")),
+      signal(eventfd) {
+        const file = descriptors.get(eventfd);
+        if (file === undefined) return real?.signal(eventfd) ?? -EBADF;
+        file.signal();
+        return 8;
+      },
       errnoName: (errno, out, size) =>
         real?.errnoName(errno, out, size) ?? text(ERRNOS[errno] ?? "", out, size),
       kernelRelease: (out, size) => text(RELEASE, out, size),
