@@ -277,8 +277,11 @@ describe("rings that do real work", () => {
 
   it("that share the poller thread of another, and go on when that is closed", () => {
     const first = new Ring({ entries: 4, flags: abi.IORING_SETUP_SQPOLL });
+    // It gives itself its name when it first runs.
+    exercise(first);
     const before = new Set(pollers());
     using second = new Ring({ entries: 4, flags: abi.IORING_SETUP_SQPOLL, attachWq: first });
+    exercise(second);
     // Those of rings closed before may be about to end.
     assert.deepEqual(
       pollers().filter((thread) => !before.has(thread)),
