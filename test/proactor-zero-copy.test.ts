@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { alloc, Proactor, UringError } from "uring";
 import * as abi from "uring/abi";
+import { type SimulatedOperation, simulateKernel } from "uring/testing";
 import { onKernel } from "./support/older-kernel.ts";
 import { Sockets, sameFds, turns } from "./support/proactor-sockets.ts";
 import { code, reason } from "./support/rejections.ts";
@@ -203,6 +204,51 @@ describe("sendZc", () => {
       }
     }),
   );
+
+  it(
+    "that waits for room with nothing taken ends with the reason, or a TimeoutError",
+    bench,
+    within(async (proactor, sockets) => {
+      const [client] = await narrowConnection(proactor, sockets);
+      const filling = alloc(64 * 1024);
+      for (let full = ""; full !== "EAGAIN"; ) {
+        full = await proactor.send(client, filling, { flags: abi.MSG_DONTWAIT }).then(
+          () => "",
+          (error: UringError) => error.code,
+        );
+      }
+      const why = new Error("why");
+      const controller = new AbortController();
+      const aborted = proactor.sendZc(client, filling, { signal: controller.signal });
+      const rejected = reason(aborted.sent);
+      proactor.flush();
+      await turns();
+      controller.abort(why);
+      assert.equal(await rejected, why);
+      await aborted.released;
+      const late = proactor.sendZc(client, filling, { timeout: 5 });
+      assert.equal(((await reason(late.sent)) as Error).name, "TimeoutError");
+      await late.released;
+      filling[Symbol.dispose]();
+    }),
+  );
+
+  it("that completes once, cancelled, ends with the reason", bench, async () => {
+    const policy = ({ name }: SimulatedOperation) =>
+      name === "SEND_ZC" ? { res: 5, delay: Number.POSITIVE_INFINITY } : undefined;
+    using _kernel = simulateKernel({ seed: 3, policy });
+    await using proactor = new Proactor();
+    using memory = alloc(64);
+    const why = new Error("why");
+    const controller = new AbortController();
+    const { sent, released } = proactor.sendZc(5, memory, { signal: controller.signal });
+    const rejected = reason(sent);
+    proactor.flush();
+    await turns();
+    controller.abort(why);
+    assert.equal(await rejected, why);
+    await released;
+  });
 
   it("is ended by close", bench, async () => {
     const before = openFds();

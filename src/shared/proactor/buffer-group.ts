@@ -174,8 +174,8 @@ export class BufferGroup {
   }
 
   /**
-   * Ends the iterators that receive into the group, and unregisters it. Entries of one's own must have ended before. Leases stay valid until they are released, and the memory is given
-   * back after the last of them.
+   * Ends the iterators that receive into the group, and unregisters it. Entries of one's own must have ended before. Leases
+   * stay valid until they are released, and the memory is given back after the last of them.
    */
   close(): Promise<void> {
     this.#closed ??= this.#end();

@@ -541,7 +541,9 @@ export class Engine implements Canceller {
       this.#marked = true;
       nextTurn(this.#onMark);
     }
-    if (this.#waiting === 0) for (const resolve of this.#whenReady.splice(0)) resolve();
+    if (this.#waiting === 0 && this.#whenReady.length > 0) {
+      for (const resolve of this.#whenReady.splice(0)) resolve();
+    }
     if (this.#inKernel === 0) this.#whenIdle?.();
   }
 
@@ -719,9 +721,13 @@ export class Engine implements Canceller {
       if (last) {
         this.#inKernel--;
         if (operation.standing) this.#standing--;
-        this.end(operation);
       }
+      // A receiver may ask why the operation was cancelled. Of a plain one there is nothing to ask, and what the receiver
+      // calls next finds the slot warm.
+      const { plain } = operation;
+      if (last && plain) this.end(operation);
       this.deliver(receiver, res, flags, last);
+      if (last && !plain) this.end(operation);
       return;
     }
     if (operation.plain) {

@@ -130,7 +130,10 @@ export class CompletionQueue {
     return count;
   }
 
-  /** As `drain`, each `user_data` by halves: a number of more than 31 bits costs some engines an allocation. */
+  /**
+   * As `drain`, each `user_data` by halves: a number of more than 31 bits costs some engines an allocation. Written out once
+   * more, since a step between the two would cost every completion.
+   */
   drainWords(callback: WordsCallback): number {
     const cqes = this.#cqes;
     const mask = this.#mask | 0;
