@@ -9,8 +9,14 @@ import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { alloc, encodeSockaddr, Ring } from "uring";
-import { IORING_SETUP_DEFER_TASKRUN, IORING_SETUP_SINGLE_ISSUER, IORING_SETUP_TASKRUN_FLAG } from "uring/abi";
+import { alloc, encodeSockaddr, Proactor, Ring } from "uring";
+import {
+  AF_UNIX,
+  IORING_SETUP_DEFER_TASKRUN,
+  IORING_SETUP_SINGLE_ISSUER,
+  IORING_SETUP_TASKRUN_FLAG,
+  SOCK_STREAM,
+} from "uring/abi";
 import { runtime } from "#runtime";
 import { openPeer, wakers } from "./wakers.ts";
 
@@ -93,12 +99,16 @@ function arm(): void {
   if (!armed) queueMicrotask(flush);
 }
 
-const waker = (wakers[name] as NonNullable<(typeof wakers)[string]>)(() => {
-  if (!armed) return;
-  armed = false;
-  wakes++;
-  flush();
-}, peer);
+const proactor = name === "proactor" ? new Proactor() : undefined;
+const waker = (wakers[proactor === undefined ? name : "eventfd"] as NonNullable<(typeof wakers)[string]>)(
+  () => {
+    if (!armed) return;
+    armed = false;
+    wakes++;
+    flush();
+  },
+  peer,
+);
 ring.registerEventfd(waker.eventfd);
 
 const latencies = { ring: [] as number[], own: [] as number[] };
@@ -106,20 +116,41 @@ function arrived(side: keyof typeof latencies, view: DataView): void {
   latencies[side].push(peer.now() - Number(view.getBigUint64(0, true)) / 1000);
 }
 
-// The ring's side.
 const ringPath = join(folder, "ring");
-const address = encodeSockaddr({ family: "unix", path: ringPath });
-const listener = await operation(1, (sqe) => sqe.prepSocket(1, 1, 0, 0));
-await operation(1, (sqe) => sqe.prepBind(listener, address, address.byteLength));
-await operation(1, (sqe) => sqe.prepListen(listener, 1));
+
+/** The proactor's side. */
+async function serveProactor(proactor: Proactor): Promise<void> {
+  const listener = await proactor.socket(AF_UNIX, SOCK_STREAM);
+  await proactor.bind(listener, { family: "unix", path: ringPath });
+  await proactor.listen(listener, 1);
+  const accepted = proactor.accept(listener);
+  void (async () => {
+    const fd = await accepted;
+    const memory = alloc(64);
+    const view = new DataView(memory.bytes.buffer, memory.bytes.byteOffset, 8);
+    while ((await proactor.recv(fd, memory)) > 0) {
+      arrived("ring", view);
+      if (echo) void proactor.send(fd, memory, { length: 1 });
+    }
+  })();
+}
+
+/** The side of a ring alone. */
 async function serveRing(): Promise<void> {
-  const fd = await operation(1, (sqe) => sqe.prepAccept(listener, 0, 0, 0));
-  const memory = alloc(64);
-  const view = new DataView(memory.bytes.buffer, memory.bytes.byteOffset, 8);
-  while ((await operation(1, (sqe) => sqe.prepRecv(fd, memory, 64, 0))) > 0) {
-    arrived("ring", view);
-    if (echo) void operation(2, (sqe) => sqe.prepSend(fd, memory, 1, 0));
-  }
+  const address = encodeSockaddr({ family: "unix", path: ringPath });
+  const listener = await operation(1, (sqe) => sqe.prepSocket(AF_UNIX, SOCK_STREAM, 0, 0));
+  await operation(1, (sqe) => sqe.prepBind(listener, address, address.byteLength));
+  await operation(1, (sqe) => sqe.prepListen(listener, 1));
+  const accepted = operation(1, (sqe) => sqe.prepAccept(listener, 0, 0, 0));
+  void (async () => {
+    const fd = await accepted;
+    const memory = alloc(64);
+    const view = new DataView(memory.bytes.buffer, memory.bytes.byteOffset, 8);
+    while ((await operation(1, (sqe) => sqe.prepRecv(fd, memory, 64, 0))) > 0) {
+      arrived("ring", view);
+      if (echo) void operation(2, (sqe) => sqe.prepSend(fd, memory, 1, 0));
+    }
+  })();
 }
 
 // The runtime's own.
@@ -148,7 +179,7 @@ await new Promise<void>((resolve) => {
   }
 });
 
-void serveRing();
+await (proactor === undefined ? serveRing() : serveProactor(proactor));
 const paths = sides === "own" ? [ownPath, ownPath] : [ringPath, ownPath];
 const writer = spawn(join(folder, "peer"), [...paths, pattern, count, gap], {
   stdio: ["ignore", "pipe", "inherit"],
@@ -177,6 +208,7 @@ function least(values: number[]): number[] {
   });
 }
 
+if (proactor !== undefined) ({ wakes, enters } = proactor.counters);
 const trips = printed.trim().split(" ").map(Number);
 console.log(
   JSON.stringify({

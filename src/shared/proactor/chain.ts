@@ -151,10 +151,9 @@ export class Chain extends MessageOperations {
       for (const member of members) member.reject(error);
       return;
     }
-    for (const [i, { resolve, reject }] of members.entries()) {
+    for (const [i, { resolve }] of members.entries()) {
       const operation = operations[i] as Operation;
       operation.resolve = resolve;
-      operation.reject = reject;
       operation.plain = false;
       operation.chained = true;
       if (i === 0) operation.span = span;

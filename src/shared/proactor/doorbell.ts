@@ -35,6 +35,11 @@ export class Doorbell {
     return this.#rings;
   }
 
+  /** Whether the process is kept running for it. */
+  get held(): boolean {
+    return this.#held;
+  }
+
   /**
    * Has what comes up in the ring from now on ring.
    *

@@ -279,7 +279,7 @@ export class Stream<T> implements Receiver, BufferUser {
       operation.plain = false;
       operation.standing = true;
       operation.receiver = this;
-      operation.reject = this.#onRefusal;
+      operation.refuse = this.#onRefusal;
       if (group !== null) {
         operation.buffer = group.id;
         this.#returns = BufferGroup.returnsOf(group);

@@ -120,7 +120,7 @@ export class Operation {
   /** The runtime's own timer, where the kernel's does not do. */
   alarm: ReturnType<typeof setTimeout> | undefined = undefined;
   /** How many of the operation's and its timer's last completions are still to come. */
-  pending = 0;
+  pending = 1;
   /** The result, once it is there. */
   res = 0;
   /** Whether the limit of time has ended it. */
@@ -131,7 +131,8 @@ export class Operation {
   reason: unknown = undefined;
   signal: AbortSignal | null = null;
   resolve: Settle = ignored;
-  reject: Settle = ignored;
+  /** What is told of a failure in the promise's place, where there is none. */
+  refuse: Settle | null = null;
   receiver: Receiver | null = null;
   /** When it was called, where that is recorded. */
   started: number = Number.NaN;
@@ -159,16 +160,24 @@ export class Operation {
     this.canceller.cancel(this, this.signal?.reason);
   }
 
+  /** Fails what waits for it. */
+  reject(reason: unknown): void {
+    if (this.refuse !== null) this.refuse(reason);
+    // To keep the function that rejects a promise would cost every operation more than this one costs the few that fail.
+    else if (this.resolve !== ignored) this.resolve(Promise.reject(reason));
+  }
+
   /** Forgets all but who it is, for the next use. */
   clear(): void {
     this.generation = (this.generation + 1) & MAX_GENERATION;
     this.state = FREE;
     this.memory = null;
     this.resolve = ignored;
-    this.reject = ignored;
     this.receiver = null;
     if (this.plain) return;
     this.plain = true;
+    this.pending = 1;
+    this.refuse = null;
     this.buffer = -1;
     this.extra = null;
     this.entryFlags = 0;

@@ -31,6 +31,12 @@ export function checkTarget(target: Target): void {
   throw new TypeError(`an fd or a Direct is needed, not ${describe(target)}`);
 }
 
+export function checkNumbers(offset: number, flags: number): void {
+  if (flags >>> 0 !== flags && (flags | 0) !== flags)
+    throw new RangeError(`flags must be 32 bits, not ${flags}`);
+  if (typeof offset !== "number") throw new TypeError(`offset must be a number, not ${typeof offset}`);
+}
+
 /** How many bytes of memory an operation is on: those asked for, or all. */
 export function checkLength(length: number | undefined, most: number): number {
   if (length === undefined) return most;

@@ -83,13 +83,12 @@ export class Trace implements Observer, Disposable {
   /** @internal */
   constructor(engine: Engine, { limit = KEPT }: TraceOptions) {
     if (!Number.isInteger(limit) || limit < 1) throw new RangeError(`limit must be at least 1, not ${limit}`);
-    if (engine.observer !== null)
-      throw new TypeError("the proactor is being traced: dispose of that trace first");
+    if (engine.observed) throw new TypeError("the proactor is being traced: dispose of that trace first");
     this.#engine = engine;
     this.#limit = limit;
     // Else those without anything special would end without being seen.
     for (const operation of engine.operations()) operation.plain = false;
-    engine.observer = this;
+    engine.observe(this);
   }
 
   /** @internal */
@@ -122,7 +121,7 @@ export class Trace implements Observer, Disposable {
   [Symbol.dispose](): void {
     if (this.#left !== undefined) return;
     this.#left = this.#inFlight();
-    this.#engine.observer = null;
+    this.#engine.observe(null);
   }
 
   #inFlight(): Entry[] {

@@ -64,7 +64,8 @@ export class Sending implements ZeroCopySend, Receiver {
       checkOptions(options);
       const operation = engine.prepare(kind, target, memory, length, 0, flags, { signal }, extra());
       operation.receiver = sending;
-      operation.reject = (reason) => sending.#end(() => sending.#reject(reason), true);
+      operation.plain = false;
+      operation.refuse = (reason) => sending.#end(() => sending.#reject(reason), true);
       sending.#operation = operation;
       if (timeout !== undefined) sending.#limit(engine, operation, timeout);
       engine.enqueue(operation);
