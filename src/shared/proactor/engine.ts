@@ -37,7 +37,7 @@ import {
   NO_OPTIONS,
   type OperationOptions,
 } from "./options.ts";
-import { nextTurn } from "./turn.ts";
+import { nextTurn, Turn } from "./turn.ts";
 
 const F_MORE = IORING_CQE_F_MORE;
 const SKIP_OR_DRAIN = IOSQE_CQE_SKIP_SUCCESS | IOSQE_IO_DRAIN;
@@ -59,9 +59,6 @@ export const MESSAGE = -2;
 
 /** How often a ring is looked at that can not ring, in milliseconds. */
 const BLIND_MS = 10;
-
-/** How long completions are served before the runtime's timers and sockets have their turn, in milliseconds. */
-const TURN_MS = 4;
 
 /** As long as the runtimes' timers can wait, in milliseconds: almost 25 days. */
 const LONGEST_ALARM_MS = 2 ** 31 - 1;
@@ -146,6 +143,8 @@ export class Engine implements Canceller {
   /** Entries that callers fill themselves, and whose they are, until they are handed over. */
   readonly #entries: Sqe[] = [];
   readonly #owners: Operation[] = [];
+  /** How many these are: arrays that are emptied have to grow again. */
+  #described = 0;
   readonly #cancels: Operation[] = [];
   #cancelAll = false;
   #doorbell: Doorbell | null = null;
@@ -159,9 +158,7 @@ export class Engine implements Canceller {
   #blind = false;
   /** Whether it will be seen when the event loop goes on. */
   #marked = false;
-  /** When the event loop last had its turn, and the last time that was looked at. */
-  #turn = 0;
-  #now = 0;
+  readonly #turn = new Turn();
   #state: "open" | "closing" | "closed" = "open";
   #closing: Promise<{ leaked: number }> | null = null;
   readonly #whenReady: (() => void)[] = [];
@@ -202,7 +199,7 @@ export class Engine implements Canceller {
   /** The event loop has gone on by itself, as it does not while one microtask follows the other. */
   readonly #onMark = (): void => {
     this.#marked = false;
-    if (!this.#scheduled) this.#turn = performance.now();
+    if (!this.#scheduled) this.#turn.begin();
   };
 
   /** @param addressable whether other rings may put completions into this one */
@@ -215,7 +212,6 @@ export class Engine implements Canceller {
     this.#poller = (ring.params.flags & IORING_SETUP_SQPOLL) !== 0;
     const { cqEntries } = ring.params;
     this.#limit = cqEntries - Math.min(RESERVE, cqEntries >> 1);
-    this.#turn = this.#now = performance.now();
     living.add(this);
   }
 
@@ -250,11 +246,6 @@ export class Engine implements Canceller {
     for (const operation of this.#operations) {
       if (operation.state === QUEUED || operation.state === SUBMITTED) yield operation;
     }
-  }
-
-  /** When the time was last looked at, at most a flush ago. */
-  get now(): number {
-    return this.#now;
   }
 
   /**
@@ -392,7 +383,7 @@ export class Engine implements Canceller {
     if (bare) return;
     operation.plain = false;
     operation.extra = extra;
-    operation.started = this.#recorded ? performance.now() : this.#now;
+    if (this.#recorded) operation.started = performance.now();
     if (this.#debug) operation.stack = new Error(operation.kind.name).stack;
     if (timeout !== undefined) {
       operation.deadline = performance.now() + timeout;
@@ -435,7 +426,7 @@ export class Engine implements Canceller {
     if (this.#scheduled || this.#flushing) return;
     this.#scheduled = true;
     this.#seen = this.#started;
-    if (this.#now - this.#turn > TURN_MS) runtime.turn(this.#onTurn);
+    if (this.#turn.over) runtime.turn(this.#onTurn);
     else queueMicrotask(this.#onMicrotask);
   }
 
@@ -471,10 +462,10 @@ export class Engine implements Canceller {
     }
     this.#inFlight++;
     this.#inKernel++;
-    this.#entries.push(sqe);
-    this.#owners.push(operation);
+    this.#entries[this.#described] = sqe;
+    this.#owners[this.#described++] = operation;
     this.#started++;
-    this.schedule();
+    if (!this.#scheduled) this.schedule();
     return sqe;
   }
 
@@ -548,8 +539,8 @@ export class Engine implements Canceller {
         const filled = this.fill();
         const handed = this.handOver();
         const reaped = this.reap();
-        this.#now = performance.now();
-        if (begun) this.#turn = this.#now;
+        if (begun) this.#turn.begin();
+        else this.#turn.pass();
         if (!this.hasMore()) {
           // Continuations come first: what they call is handed over with the next look, and nothing has to ring before.
           again =
@@ -561,7 +552,7 @@ export class Engine implements Canceller {
         }
         // Nothing went in and nothing came out: the kernel is short of something, and others may have it.
         const stuck = filled === 0 && handed <= 0 && reaped === 0;
-        if (stuck || this.#now - this.#turn > TURN_MS) {
+        if (stuck || this.#turn.over) {
           this.#scheduled = true;
           runtime.turn(this.#onTurn);
           break;
@@ -573,7 +564,7 @@ export class Engine implements Canceller {
     }
     if (again) this.schedule();
     else this.#hold();
-    if (this.#now - this.#turn > TURN_MS && !this.#scheduled && !this.#marked) {
+    if (this.#turn.over && !this.#scheduled && !this.#marked) {
       this.#marked = true;
       nextTurn(this.#onMark);
     }
@@ -587,7 +578,7 @@ export class Engine implements Canceller {
   private hasMore(): boolean {
     // A signal, or want of memory, can keep the kernel from taking what it was shown.
     if (!this.#poller && this.ring.sqReady > 0) return true;
-    if (this.#entries.length > 0 || this.#cancels.length > 0 || this.#cancelAll) return true;
+    if (this.#described > 0 || this.#cancels.length > 0 || this.#cancelAll) return true;
     return this.#head !== null && this.hasRoom(this.#head.span);
   }
 
@@ -709,16 +700,12 @@ export class Engine implements Canceller {
 
   /** Shows the kernel every entry; how many it took, or `-errno` where it can take none for now. */
   private handOver(): number {
-    const entries = this.#entries;
-    for (let i = 0; i < entries.length; i++) {
+    for (let i = 0; i < this.#described; i++) {
       const operation = this.#owners[i] as Operation;
       // Only now is it sure that the caller does not set another, nor ask for no completion.
-      (entries[i] as Sqe).claim(SKIP_OR_DRAIN, operation.index, operation.generation);
+      (this.#entries[i] as Sqe).claim(SKIP_OR_DRAIN, operation.index, operation.generation);
     }
-    if (entries.length > 0) {
-      entries.length = 0;
-      this.#owners.length = 0;
-    }
+    this.#described = 0;
     const handed = queues.submit(this.ring);
     if (handed > 0) {
       this.counters.enters++;
