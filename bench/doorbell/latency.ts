@@ -1,7 +1,10 @@
 // From a write of another process to the JavaScript that reads it: through a ring and a waker, and through a socket of the
-// runtime's own. One runtime, one waker, one pattern: `latency.ts WAKER SPIN gap|echo COUNT MICROSECONDS
-// [own]`; prints JSON. SPIN is how many microseconds to look at the queues in each turn of the loop after a completion; `own` writes
-// to the runtime's sockets alone, for the CPU they take.
+// runtime's own. One runtime, one waker, one pattern; prints JSON:
+//
+//     latency.ts WAKER SPIN gap|echo|traffic COUNT MICROSECONDS [own]
+//
+// WAKER is one of those compared, or `proactor`. SPIN is how many microseconds to look at the queues in each turn of the loop
+// after a completion; `own` writes to the runtime's sockets alone, for the CPU they take.
 
 import { execFileSync, spawn } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
@@ -23,7 +26,7 @@ import { openPeer, wakers } from "./wakers.ts";
 const [name = "relay", spin = "0", pattern = "gap", count = "2000", gap = "200", sides = "both"] =
   process.argv.slice(2);
 const SPIN = Number(spin) / 1000;
-const echo = pattern === "echo";
+const echo = pattern !== "gap";
 const folder = mkdtempSync(join(tmpdir(), "uring-doorbell-"));
 const source = fileURLToPath(new URL("peer.c", import.meta.url));
 for (const [file, flags] of [
@@ -122,16 +125,17 @@ const ringPath = join(folder, "ring");
 async function serveProactor(proactor: Proactor): Promise<void> {
   const listener = await proactor.socket(AF_UNIX, SOCK_STREAM);
   await proactor.bind(listener, { family: "unix", path: ringPath });
-  await proactor.listen(listener, 1);
-  const accepted = proactor.accept(listener);
-  void (async () => {
-    const fd = await accepted;
+  await proactor.listen(listener);
+  const serve = async (fd: number) => {
     const memory = alloc(64);
     const view = new DataView(memory.bytes.buffer, memory.bytes.byteOffset, 8);
     while ((await proactor.recv(fd, memory)) > 0) {
       arrived("ring", view);
       if (echo) void proactor.send(fd, memory, { length: 1 });
     }
+  };
+  void (async () => {
+    for (;;) void serve(await proactor.accept(listener));
   })();
 }
 
@@ -215,7 +219,7 @@ console.log(
     runtime: runtime.name,
     waker: name,
     spin: Number(spin),
-    pattern: echo ? "echo" : `${gap} us`,
+    pattern: echo ? pattern : `${gap} us`,
     ring: least(latencies.ring),
     own: least(latencies.own),
     ...(echo ? { trips } : {}),

@@ -4,6 +4,7 @@
  *
  *   peer RING OWN gap COUNT MICROSECONDS   a stamp to each socket in turn, so far apart after the first ones
  *   peer RING OWN echo COUNT 0             a hundred to each in turn, the next when a byte has come back; prints the medians
+ *   peer RING OWN traffic COUNT 0          as echo, on 32 connections to each at a time
  */
 #define _GNU_SOURCE
 #include <poll.h>
@@ -88,36 +89,56 @@ static int order(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
+/* A side's connections: one, or as many as there are in traffic. */
+#define MANY 32
+
+static void stamped(int fd, uint64_t now)
+{
+	if (write(fd, &now, sizeof(now)) != sizeof(now))
+		exit(1);
+}
+
+static void answered(int fd)
+{
+	char byte;
+
+	if (read(fd, &byte, 1) != 1)
+		exit(1);
+}
+
 int main(int argc, char **argv)
 {
 	if (argc != 6)
 		return 2;
-	const int fds[] = {connected(argv[1]), connected(argv[2])};
-	const int echo = strcmp(argv[3], "echo") == 0, count = atoi(argv[4]);
+	const int gapped = strcmp(argv[3], "gap") == 0, many = strcmp(argv[3], "traffic") == 0 ? MANY : 1;
+	const int count = atoi(argv[4]) / many;
 	const uint64_t gap = (uint64_t)atoi(argv[5]) * 1000;
 	double *trips[] = {calloc((size_t)count, sizeof(double)), calloc((size_t)count, sizeof(double))};
 	uint64_t next = stamp() + 100000000, now;
-	char byte;
+	int fds[2][MANY];
 
+	for (int side = 0; side < 2; side++)
+		for (int i = 0; i < many; i++)
+			fds[side][i] = connected(argv[1 + side]);
 	usleep(100000);
 	for (int i = 0; i < 2 * count; i++) {
-		const int side = echo ? i / 100 % 2 : i % 2;
+		const int side = gapped ? i % 2 : i / 100 % 2;
 
-		if (!echo) {
+		if (gapped) {
 			next += i < WARM_UP ? 200000 : gap;
 			struct timespec until = {(time_t)(next / 1000000000), (long)(next % 1000000000)};
 			clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &until, NULL);
 		}
 		now = stamp();
-		if (write(fds[side], &now, sizeof(now)) != sizeof(now))
-			return 1;
-		if (echo) {
-			if (read(fds[side], &byte, 1) != 1)
-				return 1;
-			trips[side][i / 200 * 100 + i % 100] = (double)(stamp() - now) / 1000;
-		}
+		for (int j = 0; j < many; j++)
+			stamped(fds[side][j], j == 0 ? now : stamp());
+		if (gapped)
+			continue;
+		for (int j = 0; j < many; j++)
+			answered(fds[side][j]);
+		trips[side][i / 200 * 100 + i % 100] = (double)(stamp() - now) / 1000;
 	}
-	if (echo) {
+	if (!gapped) {
 		for (int side = 0; side < 2; side++) {
 			qsort(trips[side], (size_t)count, sizeof(double), order);
 			printf("%.1f %.1f ", trips[side][count / 2], trips[side][count * 99 / 100]);

@@ -24,16 +24,18 @@ export class Turn {
   #passes = 1;
   #left = 1;
 
-  /** The event loop has just begun another. */
+  /** The event loop has just begun another. The clock is looked at after the next pass: who was waited for comes first. */
   begin(): void {
-    this.#began = this.#looked = performance.now();
     this.over = false;
+    this.#began = Number.NaN;
+    this.#left = 1;
   }
 
   /** One more pass of the queues is done. */
   pass(): void {
     if (--this.#left > 0) return;
     const now = performance.now();
+    if (Number.isNaN(this.#began)) this.#began = this.#looked = now;
     const each = (now - this.#looked) / this.#passes;
     this.#looked = now;
     this.over = now - this.#began > TURN_MS;
