@@ -6,7 +6,7 @@ import { setImmediate } from "node:timers/promises";
 import { type Proactor, type ProactorOptions, Ring, UringError } from "uring";
 import type { Outcome, SimulatedOperation } from "uring/testing";
 import { type Fate, fateOf, type Race, replay } from "./support/replay.ts";
-import { withShim } from "./support/runtime.ts";
+import { shim, withShim } from "./support/runtime.ts";
 
 const bench = { timeout: 100_000 };
 
@@ -286,6 +286,23 @@ describe("a close", () => {
       return leaked > 0;
     });
     assert.deepEqual(new Set(leaks), new Set([true, false]));
+  });
+
+  it("in the moment of which a connection comes leaves it open to nobody", bench, async () => {
+    const policy = (operation: SimulatedOperation): Outcome | undefined =>
+      operation.name === "ACCEPT" ? { res: 0, delay: (operation.id % 5) / 50 } : undefined;
+    const fates = await replay({ kernel: { policy } }, async (race) => {
+      const proactor = race.proactor();
+      const accepted = Array.from({ length: 3 }, () => fateOf(proactor.accept(0)));
+      await race.pause(1);
+      const { leaked } = await proactor.close({ deadline: 0 });
+      race.leaks = leaked > 0;
+      const all = await Promise.all(accepted);
+      // What was delivered is the caller's to close.
+      for (const fate of all) if ("value" in fate) shim().close(fate.value as number);
+      return all;
+    });
+    assert.deepEqual(outcomes(fates), ["ECANCELED", "value"]);
   });
 
   it("that calls fail for a while ends everything", bench, async () => {

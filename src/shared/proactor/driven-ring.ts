@@ -1,3 +1,4 @@
+import type { CloseResult } from "../ring/close.ts";
 import type { WordsCallback } from "../ring/completion.ts";
 import { Ring } from "../ring/ring.ts";
 import type { Sqe } from "../ring/sqe.ts";
@@ -52,6 +53,11 @@ export class DrivenRing extends Ring {
   override close(): never {
     throw driven();
   }
+
+  /** @internal Closes a ring; `seen` is told of what completes meanwhile, and must not use it. */
+  static end(ring: DrivenRing, deadline: number, seen: WordsCallback): CloseResult {
+    return ring.closeSeeing(deadline, seen);
+  }
 }
 
 function driven(): TypeError {
@@ -59,7 +65,7 @@ function driven(): TypeError {
 }
 
 const ring = Ring.prototype;
-const { getSqe, submit, submitAndWait, sqringWait, drainWords, close } = ring;
+const { getSqe, submit, submitAndWait, sqringWait, drainWords } = ring;
 
 /** The queues of a driven ring, for the proactor alone. */
 export const queues = {
@@ -69,5 +75,6 @@ export const queues = {
     submitAndWait.call(ring, count, timeout === Number.POSITIVE_INFINITY ? undefined : { timeout }),
   sqringWait: (ring: DrivenRing): number => sqringWait.call(ring),
   drainWords: (ring: DrivenRing, callback: WordsCallback): number => drainWords.call(ring, callback),
-  close: (ring: DrivenRing, deadline: number): { leaked: number } => close.call(ring, { deadline }),
+  close: (ring: DrivenRing, deadline: number, seen: WordsCallback): CloseResult =>
+    DrivenRing.end(ring, deadline, seen),
 };

@@ -911,8 +911,13 @@ export class Engine implements Canceller {
     }
     this.flush();
     this.#doorbell?.close();
-    const { leaked } = queues.close(this.ring, Math.max(end - performance.now(), 0));
+    // What completes while the ring is being closed is settled like all else, once that can not disturb it.
+    const late: [low: number, high: number, res: number, flags: number][] = [];
+    const { leaked } = queues.close(this.ring, Math.max(end - performance.now(), 0), (...words) => {
+      late.push(words);
+    });
     this.#state = "closed";
+    for (const words of late) this.completion(...words);
     for (const operation of this.operations()) {
       if (operation.receiver === null) operation.reject(closedError(operation.kind.name));
       else this.deliver(operation.receiver, -ECANCELED, 0, true);

@@ -458,6 +458,11 @@ export class RingBase {
     if (typeof deadline !== "number" || !(deadline >= 0)) {
       throw new RangeError(`deadline must be a number of milliseconds, not ${deadline}`);
     }
+    return this.closeSeeing(deadline, () => {});
+  }
+
+  /** As `close`. `seen` is told of what completes meanwhile; it must not throw, nor use the ring. */
+  protected closeSeeing(deadline: number, seen: WordsCallback): CloseResult {
     if (this.#state !== "open") return { leaked: 0 };
     this.#state = "closing";
     let leaked = 0;
@@ -469,6 +474,7 @@ export class RingBase {
           wait: this.#wait,
           poller: this.#poller,
           deadline,
+          seen,
           register: (opcode, arg, nrArgs) => this.tryRegister(opcode, arg, nrArgs),
           enter: (toSubmit, count, flags, arg, argSize) =>
             this.#shim.enter(this.#enterFd, toSubmit, count, flags | this.#enterFlags, arg, argSize),

@@ -9,7 +9,7 @@ import {
   IOSQE_IO_DRAIN,
   io_uring_sync_cancel_reg,
 } from "../abi/index.ts";
-import type { CompletionQueue } from "./completion.ts";
+import type { CompletionQueue, WordsCallback } from "./completion.ts";
 import { enterError } from "./diagnosis.ts";
 import { allocInternal } from "./pinned.ts";
 import type { SubmissionQueue } from "./submission.ts";
@@ -43,6 +43,8 @@ export interface QuiescingRing {
   readonly poller: boolean;
   /** Milliseconds to wait at most. */
   readonly deadline: number;
+  /** Told of each completion of the caller's, which nobody else will see. */
+  readonly seen: WordsCallback;
   enter(toSubmit: number, count: number, flags: number, arg: number, argSize: number): number;
   register(opcode: number, arg: number, nrArgs: number): number;
 }
@@ -61,8 +63,10 @@ export interface QuiescingRing {
 export function quiesce(ring: QuiescingRing): number {
   const { sq, cq } = ring;
   const end = performance.now() + ring.deadline;
-  // No caller's operation may pass for the barrier, whatever `user_data` it has: this one can not be guessed.
-  const name = Math.floor(Math.random() * 2 ** 53);
+  // No caller's operation may pass for the barrier, whatever `user_data` it has: these words can not be guessed.
+  const high = Math.floor(Math.random() * 2 ** 31);
+  const cancel = Math.floor(Math.random() * 2 ** 30);
+  const drain = cancel + 1;
   let cancelled = false;
   let barrier = "wanted" as "wanted" | "queued" | "reached" | "refused";
   sq.rewind();
@@ -72,9 +76,11 @@ export function quiesce(ring: QuiescingRing): number {
   for (;;) {
     if (barrier === "wanted") {
       // A queue of one entry takes them one after the other, a full one of the poller's when there is room.
-      if (!cancelled) cancelled = sq.get()?.prepCancel64(0, EVERYTHING) !== undefined;
+      if (!cancelled)
+        cancelled = sq.get()?.prepCancel64(0, EVERYTHING).setDataWords(cancel, high) !== undefined;
       if (sq.skipped) barrier = "refused";
-      else if (sq.get()?.prepNop().setFlags(IOSQE_IO_DRAIN).setData64(name) !== undefined) barrier = "queued";
+      else if (sq.get()?.prepNop().setFlags(IOSQE_IO_DRAIN).setDataWords(drain, high) !== undefined)
+        barrier = "queued";
     } else if (cq.finished === ended) {
       // What is submitted after the barrier waits for it: a second cancellation must take another way.
       cancelEverything(ring);
@@ -86,12 +92,11 @@ export function quiesce(ring: QuiescingRing): number {
     const count = sq.skipped ? 1 : Math.min(Math.max(running, 1), cq.most);
     submit(ring, count, Math.max(Math.min(left, retry), 0));
 
-    const slots = cq.each((cqe) => {
-      if (cqe.userData !== name) return;
+    cq.drainWords((low, top, res, flags) => {
+      if (top !== high || (low !== drain && low !== cancel)) ring.seen(low, top, res, flags);
       // A cancellation that came while it waited has taken it along with the others.
-      barrier = cqe.res === 0 ? "reached" : cqe.res === -ECANCELED ? "wanted" : "refused";
+      else if (low === drain) barrier = res === 0 ? "reached" : res === -ECANCELED ? "wanted" : "refused";
     });
-    cq.advance(slots);
     running = (sq.submitted() - cq.finished) | 0;
     if (barrier === "reached" || (barrier === "refused" && running <= 0)) return 0;
     // Who skipped completions can not be counted: when nothing more ends, what could be cancelled has been.

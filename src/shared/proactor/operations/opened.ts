@@ -37,10 +37,13 @@ export function discard({ canceller }: Pick<Operation, "canceller">, file: numbe
     runtime.load().close(file);
     return;
   }
+  const { ring } = canceller;
+  // With the ring its table is gone, and what was in it.
+  if (ring.closed) return;
   try {
-    canceller.ring.registerFilesUpdate(file.slot, [-1]);
+    ring.registerFilesUpdate(file.slot, [-1]);
   } catch (error) {
-    // The table is gone, and what was in it.
+    // So may be the table alone.
     if (!(error instanceof UringError)) throw error;
   }
 }
