@@ -530,6 +530,7 @@ describe("the process", () => {
     ["idle", 0],
     ["settled", 0],
     ["unreferenced", 0],
+    ["unreferenced-with-limits", 0],
     ["exit-in-flight", 7],
     ["dropped", 0],
     ["default", 0],

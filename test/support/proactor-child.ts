@@ -25,6 +25,15 @@ const programs: Record<string, () => Promise<void>> = {
     proactor.unref();
   },
 
+  async "unreferenced-with-limits"() {
+    const proactor = new Proactor();
+    // Waits in a thread of the kernel's, which a timer of the runtime's own limits.
+    void proactor.splice(pipe().read, pipe().write, 1, { timeout: 60_000 });
+    void proactor.read(pipe().read, alloc(8), { timeout: 60_000 });
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    proactor.unref();
+  },
+
   async "exit-in-flight"() {
     const proactor = new Proactor();
     void proactor.read(pipe().read, alloc(8));

@@ -14,6 +14,7 @@ import { Pinned } from "../ring/pinned.ts";
 import type { Sqe } from "../ring/sqe.ts";
 import { viewAddress, viewLength } from "../ring/view.ts";
 import { encodeTimespec } from "../structs/timespec.ts";
+import { Alarm } from "./alarm.ts";
 import { Doorbell } from "./doorbell.ts";
 import { type DrivenRing, queues } from "./driven-ring.ts";
 import { brokenChain, closedError, failure, timeoutError, unsupported } from "./failure.ts";
@@ -59,9 +60,6 @@ export const MESSAGE = -2;
 
 /** How often a ring is looked at that can not ring, in milliseconds. */
 const BLIND_MS = 10;
-
-/** As long as the runtimes' timers can wait, in milliseconds: almost 25 days. */
-const LONGEST_ALARM_MS = 2 ** 31 - 1;
 
 /** How often a cancellation of everything is repeated, which may have missed what was just on its way, in milliseconds. */
 const RETRY_MS = 20;
@@ -669,8 +667,7 @@ export class Engine implements Canceller {
 
   #setAlarm(operation: Operation): void {
     const left = Math.max(operation.deadline - performance.now(), 0);
-    const expire = () => this.cancel(operation, timeoutError(operation.kind));
-    operation.alarm = setTimeout(expire, Math.min(left, LONGEST_ALARM_MS));
+    operation.alarm = new Alarm(left, () => this.cancel(operation, timeoutError(operation.kind)));
   }
 
   #fillCancels(): number {
@@ -835,7 +832,7 @@ export class Engine implements Canceller {
     operation.signal?.removeEventListener("abort", operation);
     operation.extra?.[Symbol.dispose]();
     operation.timer?.[Symbol.dispose]();
-    if (operation.alarm !== undefined) clearTimeout(operation.alarm);
+    operation.alarm?.[Symbol.dispose]();
   }
 
   private recycle(operation: Operation): void {

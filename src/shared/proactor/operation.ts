@@ -118,7 +118,7 @@ export class Operation {
   /** The timer linked to it, from `alloc`. */
   timer: Disposable | null = null;
   /** The runtime's own timer, where the kernel's does not do. */
-  alarm: ReturnType<typeof setTimeout> | undefined = undefined;
+  alarm: Disposable | null = null;
   /** How many of the operation's and its timer's last completions are still to come. */
   pending = 1;
   /** The result, once it is there. */
@@ -188,7 +188,7 @@ export class Operation {
     this.follower = null;
     this.deadline = Number.NaN;
     this.timer = null;
-    this.alarm = undefined;
+    this.alarm = null;
     this.timedOut = false;
     this.cancelled = false;
     this.reason = undefined;

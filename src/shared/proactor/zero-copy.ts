@@ -1,6 +1,7 @@
 import type { Target } from "../ring/direct.ts";
+import { Alarm } from "./alarm.ts";
 import type { Engine } from "./engine.ts";
-import { closedError, failure } from "./failure.ts";
+import { closedError, failure, timeoutError } from "./failure.ts";
 import type { Kind, Operation, Receiver } from "./operation.ts";
 import type { Memory } from "./operations/base.ts";
 import { checkOptions, type OperationOptions } from "./options.ts";
@@ -30,7 +31,7 @@ export class Sending implements ZeroCopySend, Receiver {
   readonly #release: () => void;
   readonly #keep: (reason: unknown) => void;
   #operation: Operation | null = null;
-  #timer: ReturnType<typeof setTimeout> | undefined;
+  #alarm: Alarm | undefined;
 
   private constructor(engine: Engine, kind: Kind) {
     this.#engine = engine;
@@ -85,17 +86,12 @@ export class Sending implements ZeroCopySend, Receiver {
 
   /** No timer of the kernel's: that would be linked to the send, whose end it would wait for. */
   #limit(engine: Engine, operation: Operation, timeout: number): void {
-    this.#timer = setTimeout(() => {
-      engine.cancel(
-        operation,
-        new DOMException(`${this.#kind.name} took longer than its timeout`, "TimeoutError"),
-      );
-    }, timeout);
+    this.#alarm = new Alarm(timeout, () => engine.cancel(operation, timeoutError(this.#kind)));
   }
 
   /** The send is over; the memory may not be free yet. */
   #end(settle: () => void, last: boolean): void {
-    if (this.#timer !== undefined) clearTimeout(this.#timer);
+    this.#alarm?.[Symbol.dispose]();
     this.#operation = null;
     settle();
     if (last) this.#over();
