@@ -1,7 +1,5 @@
 import { runtime } from "#runtime";
 import {
-  IORING_ASYNC_CANCEL_ALL,
-  IORING_ASYNC_CANCEL_ANY,
   IORING_CQE_F_MORE,
   IORING_SETUP_SQPOLL,
   IOSQE_CQE_SKIP_SUCCESS,
@@ -10,15 +8,15 @@ import {
 } from "../abi/index.ts";
 import type { Target } from "../ring/direct.ts";
 import type { Mem } from "../ring/entry.ts";
-import { Pinned } from "../ring/pinned.ts";
 import type { Sqe } from "../ring/sqe.ts";
-import { viewAddress, viewLength } from "../ring/view.ts";
 import { encodeTimespec } from "../structs/timespec.ts";
 import { Alarm } from "./alarm.ts";
+import { Cancellations, NOBODY } from "./cancellations.ts";
 import { Doorbell } from "./doorbell.ts";
 import { type DrivenRing, queues } from "./driven-ring.ts";
-import { brokenChain, closedError, failure, timeoutError, unsupported } from "./failure.ts";
-import { Lease } from "./lease.ts";
+import { closedError, timeoutError, unsupported } from "./failure.ts";
+import type { Lease } from "./lease.ts";
+import { giveBack, lend } from "./memory.ts";
 import {
   type Canceller,
   DEAD,
@@ -30,31 +28,20 @@ import {
   type Receiver,
   SUBMITTED,
 } from "./operation.ts";
-import {
-  checkLength,
-  checkNumbers,
-  checkOptions,
-  checkTarget,
-  NO_OPTIONS,
-  type OperationOptions,
-} from "./options.ts";
+import { checkNumbers, checkOptions, checkTarget, type OperationOptions } from "./options.ts";
+import { deliver, settle } from "./outcome.ts";
 import { nextTurn, Turn } from "./turn.ts";
 
 const F_MORE = IORING_CQE_F_MORE;
 const SKIP_OR_DRAIN = IOSQE_CQE_SKIP_SUCCESS | IOSQE_IO_DRAIN;
 const ECANCELED = 125;
 const ENOENT = 2;
-const EINTR = 4;
 const ETIME = 62;
 const EALREADY = 114;
-/** What the kernel should keep to itself: threads of its own that were interrupted while they waited. */
-const ERESTARTSYS = 512;
 
 /** Marks the `user_data` of the timer that is linked to an operation. */
 const TIMER = 1 << 24;
 const INDEX = TIMER - 1;
-/** The low word of completions that end no operation. */
-const NOBODY = -1;
 /** The low word of messages from other rings; the high one is the receiver's token. */
 export const MESSAGE = -2;
 
@@ -63,9 +50,6 @@ const BLIND_MS = 10;
 
 /** How often a cancellation of everything is repeated, which may have missed what was just on its way, in milliseconds. */
 const RETRY_MS = 20;
-
-/** How often the end of a chain's member is asked for, a turn of the event loop between. */
-const INSISTENCE = 4;
 
 /** How many entries are kept for cancellations and their like beside the operations that fill the completion queue. */
 const RESERVE = 16;
@@ -143,8 +127,7 @@ export class Engine implements Canceller {
   readonly #owners: Operation[] = [];
   /** How many these are: arrays that are emptied have to grow again. */
   #described = 0;
-  readonly #cancels: Operation[] = [];
-  #cancelAll = false;
+  readonly #cancellations: Cancellations;
   #doorbell: Doorbell | null = null;
   #ref = true;
   /** Whether somebody waits for messages, which are no operations. */
@@ -205,6 +188,7 @@ export class Engine implements Canceller {
     this.ring = ring;
     this.#debug = this.#recorded = debug;
     this.token = addressable ? randomWord() : 0;
+    this.#cancellations = new Cancellations(ring, this.token, () => this.schedule());
     const probe = ring.probe();
     this.#supported = Array.from({ length: 256 }, (_, opcode) => probe.supports(opcode));
     this.#poller = (ring.params.flags & IORING_SETUP_SQPOLL) !== 0;
@@ -310,7 +294,9 @@ export class Engine implements Canceller {
   ): Promise<T> | null {
     if (this.#state !== "open") throw closedError(kind.name);
     if (!this.#supported[kind.opcode]) throw unsupported(kind);
-    if (options !== NO_OPTIONS) checkOptions(options);
+    const { signal, timeout } = options;
+    const rare = extra !== null || signal !== undefined || timeout !== undefined || this.#recorded;
+    if (rare) checkOptions(signal, timeout);
     checkTarget(target);
     checkNumbers(offset, flags);
     // It stays among the free until nothing can be wrong any more.
@@ -319,7 +305,7 @@ export class Engine implements Canceller {
       operation.address = 0;
       operation.length = length ?? 0;
     } else {
-      this.lend(operation, memory, length);
+      lend(operation, memory, length, this.ring);
     }
     this.#free = operation.next;
     operation.next = null;
@@ -328,7 +314,7 @@ export class Engine implements Canceller {
     operation.offset = offset;
     operation.flags = flags;
     this.#inFlight++;
-    if (options !== NO_OPTIONS || extra !== null || this.#recorded) this.dress(operation, options, extra);
+    if (rare) this.#dress(operation, signal, timeout, extra);
     this.#made = operation;
     if (!queue) return null;
     const promise = this.promise<T>(operation);
@@ -342,43 +328,13 @@ export class Engine implements Canceller {
     return new Promise<T>(this.#executor);
   }
 
-  private lend(operation: Operation, memory: Mem | Lease, length: number | undefined): void {
-    if (memory instanceof Pinned) {
-      operation.length = checkLength(length, Pinned.lengthOf(memory));
-      operation.address = Pinned.use(memory);
-      operation.memory = memory;
-    } else {
-      this.#borrow(operation, memory, length);
-    }
-  }
-
-  /** Gives an operation memory that is not the library's own, or is only lent. */
-  #borrow(operation: Operation, memory: Exclude<Mem, Pinned> | Lease, length: number | undefined): void {
-    if (memory instanceof Lease) {
-      operation.length = checkLength(length, Lease.lengthOf(memory));
-      const buffer = Lease.bufferOf(memory, this.ring);
-      operation.address = Lease.use(memory);
-      operation.memory = memory;
-      operation.buffer = buffer;
-      if (buffer >= 0) operation.plain = false;
-    } else if (typeof memory === "number" || typeof memory === "bigint") {
-      if (length === undefined)
-        throw new TypeError("a raw address says nothing of its length: give the option length");
-      operation.length = checkLength(length, 0xffffffff);
-      operation.address = Number(memory);
-    } else {
-      const address = viewAddress(memory);
-      operation.length = checkLength(length, viewLength(memory));
-      operation.address = address;
-      operation.memory = memory;
-    }
-  }
-
   /** Gives an operation what most have not. */
-  private dress(operation: Operation, options: OperationOptions, extra: Disposable | null): void {
-    const { signal, timeout } = options;
-    const bare = extra === null && signal === undefined && timeout === undefined && !this.#recorded;
-    if (bare) return;
+  #dress(
+    operation: Operation,
+    signal: AbortSignal | undefined,
+    timeout: number | undefined,
+    extra: Disposable | null,
+  ): void {
     operation.plain = false;
     operation.extra = extra;
     if (this.#recorded) operation.started = performance.now();
@@ -487,35 +443,7 @@ export class Engine implements Canceller {
     operation.plain = false;
     operation.cancelled = true;
     operation.reason = reason;
-    if (operation.state !== SUBMITTED) return;
-    if (operation.chained) this.#insist(operation, INSISTENCE);
-    else this.#askEnd(operation);
-  }
-
-  /**
-   * Asks for the end of a chain's member, once its turn has come: before that the kernel does not find it. Then it may still
-   * be on its way from one to the other for a moment.
-   */
-  #insist(operation: Operation, times: number): void {
-    if (operation.leader !== null || operation.state !== SUBMITTED || times === 0) return;
-    this.#askEnd(operation);
-    const { generation } = operation;
-    nextTurn(() => {
-      if (operation.generation === generation) this.#insist(operation, times - 1);
-    });
-  }
-
-  /** Takes a member out of its chain. The next may have its turn now. */
-  #pass({ leader, follower }: Operation): void {
-    if (leader !== null) leader.follower = follower;
-    if (follower === null) return;
-    follower.leader = leader;
-    if (follower.cancelled) this.#insist(follower, INSISTENCE);
-  }
-
-  #askEnd(operation: Operation): void {
-    this.#cancels.push(operation);
-    this.schedule();
+    if (operation.state === SUBMITTED) this.#cancellations.ask(operation);
   }
 
   // ---------------------------------------------------------------------------------------------------- the loop
@@ -576,7 +504,7 @@ export class Engine implements Canceller {
   private hasMore(): boolean {
     // A signal, or want of memory, can keep the kernel from taking what it was shown.
     if (!this.#poller && this.ring.sqReady > 0) return true;
-    if (this.#described > 0 || this.#cancels.length > 0 || this.#cancelAll) return true;
+    if (this.#described > 0 || this.#cancellations.waiting) return true;
     return this.#head !== null && this.hasRoom(this.#head.span);
   }
 
@@ -598,7 +526,11 @@ export class Engine implements Canceller {
 
   /** Gives queued operations entries, as far as there is room; how many entries. */
   private fill(): number {
-    let filled = this.#cancels.length > 0 || this.#cancelAll ? this.#fillCancels() : 0;
+    let filled = 0;
+    if (this.#cancellations.waiting) {
+      filled = this.#cancellations.fill();
+      this.#inKernel += filled;
+    }
     for (let operation = this.#head; operation !== null; operation = this.#head) {
       if (operation.state === DEAD) {
         this.shift(operation);
@@ -670,31 +602,6 @@ export class Engine implements Canceller {
     operation.alarm = new Alarm(left, () => this.cancel(operation, timeoutError(operation.kind)));
   }
 
-  #fillCancels(): number {
-    let filled = 0;
-    if (this.#cancelAll) {
-      const sqe = queues.getSqe(this.ring);
-      if (sqe === null) return 0;
-      this.#cancelAll = false;
-      sqe.prepCancel64(0, IORING_ASYNC_CANCEL_ANY | IORING_ASYNC_CANCEL_ALL).setDataWords(NOBODY, this.token);
-      this.#inKernel++;
-      filled++;
-    }
-    let at = 0;
-    for (; at < this.#cancels.length; at++) {
-      const operation = this.#cancels[at] as Operation;
-      // It may have ended meanwhile; one that is called with the same object is not asked to end.
-      if (operation.state !== SUBMITTED || !operation.cancelled) continue;
-      const sqe = queues.getSqe(this.ring);
-      if (sqe === null) break;
-      sqe.prepCancel64(operation.userData, 0).setDataWords(NOBODY, this.token);
-      this.#inKernel++;
-      filled++;
-    }
-    this.#cancels.splice(0, at);
-    return filled;
-  }
-
   /** Shows the kernel every entry; how many it took, or `-errno` where it can take none for now. */
   private handOver(): number {
     for (let i = 0; i < this.#described; i++) {
@@ -744,14 +651,14 @@ export class Engine implements Canceller {
       // calls next finds the slot warm.
       const { plain } = operation;
       if (last && plain) this.end(operation);
-      this.deliver(receiver, res, flags, last);
+      deliver(receiver, res, flags, last);
       if (last && !plain) this.end(operation);
       return;
     }
     if (operation.plain) {
       if (!last) return;
       this.#inKernel--;
-      this.settle(operation, res);
+      settle(operation, res);
       this.end(operation);
       return;
     }
@@ -765,7 +672,7 @@ export class Engine implements Canceller {
     }
     // The timer may be the last to come.
     if (!last || --operation.pending > 0) return;
-    this.settle(operation, operation.res);
+    settle(operation, operation.res);
     this.end(operation);
   }
 
@@ -775,44 +682,6 @@ export class Engine implements Canceller {
     else this.counters.stale++;
   }
 
-  private deliver(receiver: Receiver, res: number, flags: number, last: boolean): void {
-    try {
-      receiver.complete(res, flags, last);
-    } catch (error) {
-      // The caller's own: it goes where errors go that nobody catches, and others' completions are not held up by it.
-      queueMicrotask(() => {
-        throw error;
-      });
-    }
-  }
-
-  private settle(operation: Operation, res: number): void {
-    const { kind } = operation;
-    if (res < 0 && kind.answers?.(res) !== true) {
-      operation.reject(this.failure(operation, res));
-    } else if (operation.cancelled && kind.discard !== undefined) {
-      kind.discard(operation, res);
-      operation.reject(operation.reason);
-    } else if (kind.value === undefined) {
-      operation.resolve(res);
-    } else {
-      try {
-        operation.resolve(kind.value(operation, res));
-      } catch (error) {
-        operation.reject(error);
-      }
-    }
-  }
-
-  private failure(operation: Operation, res: number): unknown {
-    if (res === -ECANCELED || res === -EINTR || res === -ERESTARTSYS) {
-      if (operation.timedOut) return timeoutError(operation.kind);
-      if (operation.cancelled) return operation.reason;
-    }
-    if (res === -ECANCELED && operation.chained) return brokenChain(operation.kind);
-    return failure(operation.kind, -res, operation.about);
-  }
-
   /** The kernel is done with an operation: everything of it is given back. */
   private end(operation: Operation): void {
     this.letGo(operation);
@@ -820,14 +689,10 @@ export class Engine implements Canceller {
   }
 
   private letGo(operation: Operation): void {
-    const { memory } = operation;
-    if (memory !== null) {
-      if (memory instanceof Pinned) Pinned.done(memory);
-      else if (memory instanceof Lease) Lease.done(memory);
-    }
+    if (operation.memory !== null) giveBack(operation.memory);
     this.#inFlight--;
     if (operation.plain) return;
-    if (operation.chained) this.#pass(operation);
+    if (operation.chained) this.#cancellations.pass(operation);
     this.#observer?.ended(operation);
     operation.signal?.removeEventListener("abort", operation);
     operation.extra?.[Symbol.dispose]();
@@ -902,7 +767,7 @@ export class Engine implements Canceller {
     for (const operation of this.operations()) this.cancel(operation, closedError(operation.kind.name));
     const end = performance.now() + deadline;
     while (this.#inKernel > 0 && performance.now() < end) {
-      this.#cancelAll = true;
+      this.#cancellations.askAll();
       this.flush();
       if (this.#inKernel > 0) await this.#idleOr(Math.min(RETRY_MS, Math.max(end - performance.now(), 0)));
     }
@@ -917,7 +782,7 @@ export class Engine implements Canceller {
     for (const words of late) this.completion(...words);
     for (const operation of this.operations()) {
       if (operation.receiver === null) operation.reject(closedError(operation.kind.name));
-      else this.deliver(operation.receiver, -ECANCELED, 0, true);
+      else deliver(operation.receiver, -ECANCELED, 0, true);
       // The ring's own close has seen the last of it.
       if (leaked === 0) this.end(operation);
     }

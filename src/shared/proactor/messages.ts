@@ -24,7 +24,7 @@ export class Inbox {
 
   /** Yields messages as they come, until the proactor is closed. Each goes to one reader. */
   async *read(signal: AbortSignal | undefined): AsyncGenerator<number, void, undefined> {
-    checkOptions({ signal });
+    checkOptions(signal, undefined);
     const aborted = { handleEvent: () => this.wake() };
     signal?.addEventListener("abort", aborted);
     if (this.#readers++ === 0) this.#engine.setListening(true);

@@ -15,7 +15,7 @@ export interface OperationOptions {
 export const NO_OPTIONS: OperationOptions = Object.freeze({});
 
 /** Throws for options that are none, and the reason of a signal that was aborted already. */
-export function checkOptions({ signal, timeout }: OperationOptions): void {
+export function checkOptions(signal: AbortSignal | undefined, timeout: number | undefined): void {
   if (signal !== undefined) {
     if (!(signal instanceof AbortSignal)) throw new TypeError("signal must be an AbortSignal");
     if (signal.aborted) throw signal.reason;

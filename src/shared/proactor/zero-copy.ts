@@ -62,7 +62,7 @@ export class Sending implements ZeroCopySend, Receiver {
     const sending = new Sending(engine, kind);
     try {
       const { signal, timeout } = options;
-      checkOptions(options);
+      checkOptions(signal, timeout);
       const operation = engine.prepare(kind, target, memory, length, 0, flags, { signal }, extra());
       operation.receiver = sending;
       operation.plain = false;
