@@ -42,7 +42,9 @@ export const runtime: Runtime = {
     const readOn = () => {
       if (!closed) stream._read(COUNTER_BYTES);
     };
-    stream.push = () => {
+    stream.push = (chunk: unknown) => {
+      // Its end.
+      if (chunk === null) return false;
       if (!closed) onSignal();
       queueMicrotask(readOn);
       return true;
