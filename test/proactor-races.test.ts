@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { setImmediate } from "node:timers/promises";
-import { type Proactor, type ProactorOptions, Ring, UringError } from "uring";
+import { alloc, type Proactor, type ProactorOptions, Ring, UringError } from "uring";
 import type { Outcome, SimulatedOperation } from "uring/testing";
 import { type Fate, fateOf, type Race, replay } from "./support/replay.ts";
 import { shim, withShim } from "./support/runtime.ts";
@@ -227,6 +227,38 @@ describe("completions that are nobody's", () => {
       }
       await more;
       await arrived(race, proactor);
+    });
+  });
+});
+
+describe("a ring that says it has work, and has none", () => {
+  it("keeps the event loop turning for a few turns only", bench, async () => {
+    const policy = reads((operation) => ({
+      res: 64,
+      delay: operation.off === 1 ? Number.POSITIVE_INFINITY : 0.1,
+    }));
+    await replay({ seeds: 30, kernel: { policy, lateFlags: true, trace: true } }, async (race) => {
+      const proactor = race.proactor();
+      const controller = new AbortController();
+      const memory = alloc(64);
+      await proactor.read(0, memory, { offset: 0 });
+      const waiting = fateOf(proactor.read(0, memory, { offset: 1, signal: controller.signal }));
+      for (let turns = 0; turns < 400; turns++) await setImmediate();
+      const entered = race.kernel.trace.filter(({ event }) => event === "enter").length;
+      assert.ok(entered < 100, `${entered} enters`);
+      controller.abort("aborted");
+      assert.equal(word(await waiting), "aborted");
+      memory[Symbol.dispose]();
+    });
+  });
+
+  it("loses nothing", bench, async () => {
+    await replay({ kernel: { lateFlags: true } }, async (race) => {
+      const proactor = race.proactor();
+      const all = everything(race, proactor);
+      await race.pause(20);
+      for (let i = 0; i < 5; i++) assert.ok("value" in (await race.read(proactor)));
+      await all;
     });
   });
 });

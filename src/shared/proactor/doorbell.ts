@@ -55,6 +55,13 @@ export class Doorbell {
     return this.#armed;
   }
 
+  /** As `arm`, whatever is in the ring: who calls it looks. */
+  armBlindly(): void {
+    if (this.#watch === undefined) this.#connect();
+    this.#ring.cqEventfdToggle(true);
+    this.#armed = true;
+  }
+
   /** Has nothing ring. To be called before the ring is entered, which would ring for what it brings. */
   silence(): void {
     if (!this.#armed) return;

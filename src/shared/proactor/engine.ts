@@ -48,6 +48,9 @@ export const MESSAGE = -2;
 /** How often a ring is looked at that can not ring, in milliseconds. */
 const BLIND_MS = 10;
 
+/** How many turns of the event loop a ring is believed for that says it has something, and has nothing. */
+const PATIENCE = 8;
+
 /** How often a cancellation of everything is repeated, which may have missed what was just on its way, in milliseconds. */
 const RETRY_MS = 20;
 
@@ -136,7 +139,9 @@ export class Engine implements Canceller {
   #scheduled = false;
   #flushing = false;
   /** Whether the ring will be looked at by a timer. */
-  #blind = false;
+  #blind: Alarm | null = null;
+  /** How many passes in a row have found nothing, though the ring said there was something. */
+  #stuck = 0;
   /** Whether it will be seen when the event loop goes on. */
   #marked = false;
   readonly #turn = new Turn();
@@ -174,7 +179,7 @@ export class Engine implements Canceller {
   };
 
   readonly #onLook = (): void => {
-    this.#blind = false;
+    this.#blind = null;
     this.#onRing();
   };
   /** The event loop has gone on by itself, as it does not while one microtask follows the other. */
@@ -474,10 +479,11 @@ export class Engine implements Canceller {
             this.#doorbell !== null &&
             (this.#doorbell.held || this.#inKernel > 0) &&
             !this.driven;
-          if (again || this.quiet()) break;
+          if (again || this.quiet() || (this.#stuck > PATIENCE && this.#rest())) break;
         }
         // Nothing went in and nothing came out: the kernel is short of something, and others may have it.
         const stuck = filled === 0 && handed <= 0 && reaped === 0;
+        this.#stuck = stuck ? this.#stuck + 1 : 0;
         if (stuck || this.#turn.over) {
           this.#scheduled = true;
           runtime.turn(this.#onTurn);
@@ -516,12 +522,28 @@ export class Engine implements Canceller {
       return this.#doorbell.arm();
     } catch {
       // There is no room for an eventfd, and perhaps nobody to tell: the ring is looked at now and then until there is.
-      if (!this.#blind) {
-        this.#blind = true;
-        setTimeout(this.#onLook, BLIND_MS);
-      }
+      this.#blind ??= new Alarm(BLIND_MS, this.#onLook, this.#ref);
       return true;
     }
+  }
+
+  /**
+   * Waits although the ring says that it has something, which was nothing again and again; whether it is still nothing.
+   *
+   * Linux sets `IORING_SQ_TASKRUN` after it has added work. Work that was done between the two leaves the flag behind, until there
+   * is more of it: an event loop that went by the flag alone would turn and turn.
+   */
+  #rest(): boolean {
+    this.#doorbell?.armBlindly();
+    // From here on it rings for what comes. What came before is brought out now.
+    this.handOver();
+    if (this.reap() > 0) {
+      this.#doorbell?.silence();
+      this.#stuck = 0;
+      return false;
+    }
+    this.#blind ??= new Alarm(BLIND_MS, this.#onLook);
+    return true;
   }
 
   /** Gives queued operations entries, as far as there is room; how many entries. */

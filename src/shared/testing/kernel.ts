@@ -287,7 +287,8 @@ export class SimulatedKernel {
     const params = world.memory.view(address, abi.io_uring_params.sizeof);
     if (params === undefined) return -EFAULT;
     const { setup = 0, features = 0 } = world.options.refuse ?? {};
-    const made = setUpRing(this.#rings + 1, entries, params, world.memory, setup);
+    const { lateFlags = false } = world.options;
+    const made = setUpRing(this.#rings + 1, entries, params, world.memory, setup, lateFlags);
     if (typeof made === "number") return made;
     const { ring, mapped } = made;
     if ((ring.flags & abi.IORING_SETUP_REGISTERED_FD_ONLY) !== 0) {

@@ -86,13 +86,16 @@ export class SimulatedRing {
   /** How many completions there were. */
   posted = 0;
   readonly #tasks: (() => void)[] = [];
+  /** Whether the flag that work waits comes after it was done. */
+  readonly lateFlags: boolean;
   readonly #overflow: Completion[] = [];
   readonly #words: Int32Array;
   readonly #sqes: Uint8Array;
   #signalled = 0;
 
-  constructor(id: number, params: DataView, rings: Uint8Array, sqes: Uint8Array) {
+  constructor(id: number, params: DataView, rings: Uint8Array, sqes: Uint8Array, lateFlags: boolean) {
     this.id = id;
+    this.lateFlags = lateFlags && (params.getUint32(abi.io_uring_params.flags, true) & TASKRUN_FLAG) !== 0;
     this.flags = params.getUint32(abi.io_uring_params.flags, true);
     this.sqEntries = params.getUint32(abi.io_uring_params.sq_entries, true);
     this.cqEntries = params.getUint32(abi.io_uring_params.cq_entries, true);
@@ -192,8 +195,9 @@ export class SimulatedRing {
 
   /** Does up to so much of what waits for the thread. */
   runTasks(most: number = Number.POSITIVE_INFINITY): void {
+    if (this.#tasks.length === 0) return;
     for (let done = 0; done < most && this.#tasks.length > 0; done++) this.#tasks.shift()?.();
-    if (this.#tasks.length === 0) this.#setFlag(abi.IORING_SQ_TASKRUN, false);
+    if (this.#tasks.length === 0) this.#setFlag(abi.IORING_SQ_TASKRUN, this.lateFlags);
   }
 
   /** The fd was closed: nothing is written to its memory any more. What was under way goes on. */
@@ -235,6 +239,7 @@ export class SimulatedRing {
  * `io_uring_setup(2)`.
  *
  * @param refused flags that this kernel does not know
+ * @param lateFlags whether it tells of work after that was done
  * @returns the ring or `-errno`, and the addresses of its memory where that is to be mapped
  */
 export function setUpRing<Owner>(
@@ -243,6 +248,7 @@ export function setUpRing<Owner>(
   params: DataView,
   memory: Memory<Owner>,
   refused: number,
+  lateFlags: boolean,
 ): { ring: SimulatedRing; mapped: { rings: number; sqes: number } | undefined } | number {
   const layout = abi.io_uring_params;
   const flags = params.getUint32(layout.flags, true);
@@ -273,7 +279,7 @@ export function setUpRing<Owner>(
   params.setUint32(layout.sq_entries, sqEntries, true);
   params.setUint32(layout.cq_entries, cqEntries, true);
   params.setUint32(layout.features, FEATURES, true);
-  const ring = new SimulatedRing(id, params, rings, sqes);
+  const ring = new SimulatedRing(id, params, rings, sqes, lateFlags);
   const put = (part: number, offset: number, word: number) => params.setUint32(part + offset, 4 * word, true);
   const { sq_off, cq_off } = layout;
   const { io_sqring_offsets: sq, io_cqring_offsets: cq } = abi;

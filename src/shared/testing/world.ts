@@ -25,6 +25,11 @@ export interface KernelOptions {
    * shares with the kernel. `true` unless given, with `automatic: false` `false`.
    */
   readonly preempt?: boolean;
+  /**
+   * Whether `IORING_SQ_TASKRUN` is set after the work it tells of was done, and stays: so it can be on Linux where a processor is
+   * interrupted between the two. `false` unless given.
+   */
+  readonly lateFlags?: boolean;
   /** What an older kernel has not: set-up flags, features, operations, registrations. It answers `EINVAL` to them. */
   readonly refuse?: {
     readonly setup?: number;
