@@ -19,7 +19,7 @@ export interface OperationInfo {
   /** The system call it stands for. */
   readonly name: string;
   readonly target: Target;
-  /** Milliseconds since it was called, as far as that is recorded: exact with `debug`. */
+  /** Milliseconds since it was called; `NaN` unless `debug` or a trace has recorded when that was. */
   readonly age: number;
   /** Where it was called, with `debug`. */
   readonly stack: string | undefined;
