@@ -250,6 +250,20 @@ describe("sendZc", () => {
     await released;
   });
 
+  it("with a limit longer than timers can be does not run out", bench, async () => {
+    const policy = ({ name }: SimulatedOperation) =>
+      name === "SEND_ZC" ? { res: 5, delay: Number.POSITIVE_INFINITY } : undefined;
+    using _kernel = simulateKernel({ policy });
+    await using proactor = new Proactor();
+    using memory = alloc(64);
+    const long = proactor.sendZc(5, memory, { timeout: 2 ** 40 });
+    const outcome = reason(long.sent);
+    const short = proactor.sendZc(6, memory, { timeout: 20 });
+    assert.equal(((await reason(short.sent)) as Error).name, "TimeoutError");
+    await proactor.close();
+    assert.equal(((await outcome) as UringError).code, "ECANCELED");
+  });
+
   it("is ended by close", bench, async () => {
     const before = openFds();
     const proactor = new Proactor();

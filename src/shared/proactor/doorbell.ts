@@ -55,9 +55,8 @@ export class Doorbell {
     return this.#armed;
   }
 
-  /** As `arm`, whatever is in the ring: who calls it looks. */
+  /** After `arm` has found something: arms all the same, for who looks himself at what is there. */
   armBlindly(): void {
-    if (this.#watch === undefined) this.#connect();
     this.#ring.cqEventfdToggle(true);
     this.#armed = true;
   }

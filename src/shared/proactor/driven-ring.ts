@@ -3,6 +3,8 @@ import type { WordsCallback } from "../ring/completion.ts";
 import { Ring } from "../ring/ring.ts";
 import type { Sqe } from "../ring/sqe.ts";
 
+let end: (ring: DrivenRing, deadline: number, seen: WordsCallback) => CloseResult;
+
 /**
  * A ring whose queues are a proactor's own. Everything else of it is the caller's to use: what it supports, and what can
  * be registered with it.
@@ -54,9 +56,9 @@ export class DrivenRing extends Ring {
     throw driven();
   }
 
-  /** @internal Closes a ring; `seen` is told of what completes meanwhile, and must not use it. */
-  static end(ring: DrivenRing, deadline: number, seen: WordsCallback): CloseResult {
-    return ring.closeSeeing(deadline, seen);
+  static {
+    // Within the class, which alone may call it, and out of everybody's reach.
+    end = (ring, deadline, seen) => ring.closeSeeing(deadline, seen);
   }
 }
 
@@ -75,6 +77,6 @@ export const queues = {
     submitAndWait.call(ring, count, timeout === Number.POSITIVE_INFINITY ? undefined : { timeout }),
   sqringWait: (ring: DrivenRing): number => sqringWait.call(ring),
   drainWords: (ring: DrivenRing, callback: WordsCallback): number => drainWords.call(ring, callback),
-  close: (ring: DrivenRing, deadline: number, seen: WordsCallback): CloseResult =>
-    DrivenRing.end(ring, deadline, seen),
+  /** `seen` is told of what completes meanwhile, and must not use the ring. */
+  close: (ring: DrivenRing, deadline: number, seen: WordsCallback): CloseResult => end(ring, deadline, seen),
 };

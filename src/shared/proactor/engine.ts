@@ -320,8 +320,10 @@ export class Engine implements Canceller {
     operation.flags = flags;
     this.#inFlight++;
     if (rare) this.#dress(operation, signal, timeout, extra);
-    this.#made = operation;
-    if (!queue) return null;
+    if (!queue) {
+      this.#made = operation;
+      return null;
+    }
     const promise = this.promise<T>(operation);
     this.enqueue(operation);
     return promise;
@@ -474,11 +476,7 @@ export class Engine implements Canceller {
         else this.#turn.pass();
         if (!this.hasMore()) {
           // Continuations come first: what they call is handed over with the next look, and nothing has to ring before.
-          again =
-            reaped > 0 &&
-            this.#doorbell !== null &&
-            (this.#doorbell.held || this.#inKernel > 0) &&
-            !this.driven;
+          again = reaped > 0 && !this.driven && (this.#inKernel > 0 || this.#doorbell?.held === true);
           if (again || this.quiet() || (this.#stuck > PATIENCE && this.#rest())) break;
         }
         // Nothing went in and nothing came out: the kernel is short of something, and others may have it.

@@ -461,7 +461,7 @@ export class RingBase {
     return this.closeSeeing(deadline, () => {});
   }
 
-  /** As `close`. `seen` is told of what completes meanwhile; it must not throw, nor use the ring. */
+  /** @internal As `close`. `seen` is told of what completes meanwhile; it must not throw, nor use the ring. */
   protected closeSeeing(deadline: number, seen: WordsCallback): CloseResult {
     if (this.#state !== "open") return { leaked: 0 };
     this.#state = "closing";
