@@ -2,12 +2,13 @@ import { readSync } from "node:fs";
 import { type FileHandle, open } from "node:fs/promises";
 import { alloc, type Pinned, Ring, type Sqe } from "uring";
 
-import { BLOCK, next, position, readAll } from "./support/blocks.ts";
+import { BLOCK, Positions, readAll } from "./support/blocks.ts";
 import { interleave, type Side, timed, timedAsync } from "./support/measure.ts";
 import { count, describeRing, entriesFor } from "./support/nops.ts";
 import { heading, line } from "./support/table.ts";
 import { buildLine, Twin } from "./support/twin.ts";
 
+const positions = new Positions();
 const BARS: Readonly<Record<number, number | undefined>> = { 1: undefined, 64: 1.03 };
 
 /** 4 KiB reads at random places of a file that is in the page cache. */
@@ -65,11 +66,9 @@ async function benchDepth(file: FileHandle, path: string, depth: number): Promis
 
 function runReads(ring: Ring, fd: number, buffers: readonly Pinned[], operations: number): void {
   const depth = buffers.length;
-  let random = 1;
   for (let done = 0; done < operations; done += depth) {
     for (let i = 0; i < depth; i++) {
-      random = next(random);
-      (ring.getSqe() as Sqe).prepRead(fd, buffers[i] as Pinned, BLOCK, position(random)).setData64(i);
+      (ring.getSqe() as Sqe).prepRead(fd, buffers[i] as Pinned, BLOCK, positions.next()).setData64(i);
     }
     ring.submitAndWait(depth);
     ring.drain(count);
@@ -82,21 +81,13 @@ async function runPromises(
   operations: number,
 ): Promise<void> {
   const depth = views.length;
-  let random = 1;
   for (let done = 0; done < operations; done += depth) {
-    await Promise.all(
-      views.map((view) => {
-        random = next(random);
-        return file.read(view, 0, BLOCK, position(random));
-      }),
-    );
+    await Promise.all(views.map((view) => file.read(view, 0, BLOCK, positions.next())));
   }
 }
 
 function runSync(fd: number, view: Uint8Array, operations: number): void {
-  let random = 1;
   for (let done = 0; done < operations; done++) {
-    random = next(random);
-    readSync(fd, view, 0, BLOCK, position(random));
+    readSync(fd, view, 0, BLOCK, positions.next());
   }
 }

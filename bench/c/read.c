@@ -8,10 +8,11 @@
 
 static uint64_t sum;
 
+/* Goes on from round to round, so that no round finds in the caches what the one before has read. */
+static uint32_t random_number = 1;
+
 static void reads(struct io_uring *ring, unsigned int depth, int fd, char *memory, uint64_t count)
 {
-	uint32_t random = 1;
-
 	for (uint64_t done = 0; done < count; done += depth) {
 		struct io_uring_cqe *cqe;
 		unsigned int head, seen = 0;
@@ -20,9 +21,9 @@ static void reads(struct io_uring *ring, unsigned int depth, int fd, char *memor
 		for (unsigned int i = 0; i < depth; i++) {
 			struct io_uring_sqe *sqe = io_uring_get_sqe(ring);
 
-			random = random * 1664525 + 1013904223;
+			random_number = random_number * 1664525 + 1013904223;
 			io_uring_prep_read(sqe, fd, memory + (size_t)i * BLOCK, BLOCK,
-					   (uint64_t)((random >> 8) & (BLOCKS - 1)) * BLOCK);
+					   (uint64_t)((random_number >> 8) & (BLOCKS - 1)) * BLOCK);
 			io_uring_sqe_set_data64(sqe, i);
 		}
 		ret = io_uring_submit_and_wait(ring, depth);

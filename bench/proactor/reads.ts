@@ -9,7 +9,7 @@ import { buildLine, Twin } from "../support/twin.ts";
 import { callbackSide, lanesSide } from "./lanes.ts";
 
 const DEPTH = 64;
-const positions = new Positions(DEPTH);
+const positions = new Positions();
 
 /** The runtimes' own promises differ by more than an order of magnitude, and so does what may be asked for beside them. */
 const BUILTIN: { time: number; cpu?: number } =
@@ -47,21 +47,19 @@ async function benchMany(
   const awaiting = lanesSide(name, DEPTH, async (lane, operations) => {
     const memory = buffers[lane] as Pinned;
     for (let done = 0; done < operations; done++)
-      await proactor.read(fd, memory, { offset: positions.next(lane) });
+      await proactor.read(fd, memory, { offset: positions.next() });
   });
   const all: Side = {
     name: "proactor.read, Promise.all of them",
     batch: DEPTH,
     round: timedAsync(async (operations) => {
       for (let done = 0; done < operations; done += DEPTH) {
-        await Promise.all(
-          buffers.map((memory, i) => proactor.read(fd, memory, { offset: positions.next(i) })),
-        );
+        await Promise.all(buffers.map((memory) => proactor.read(fd, memory, { offset: positions.next() })));
       }
     }),
   };
   const callbacks = callbackSide("proactor.entry, callbacks", proactor, DEPTH, (sqe, lane) => {
-    sqe.prepRead(fd, buffers[lane] as Pinned, BLOCK, positions.next(lane));
+    sqe.prepRead(fd, buffers[lane] as Pinned, BLOCK, positions.next());
   });
   const [own, inOne, called, c] = await interleave([
     awaiting,
@@ -74,7 +72,7 @@ async function benchMany(
     { ...awaiting, name: `${name}, again` },
     lanesSide("fs/promises: FileHandle.read", DEPTH, async (lane, operations) => {
       const view = views[lane] as Uint8Array;
-      for (let done = 0; done < operations; done++) await file.read(view, 0, BLOCK, positions.next(lane));
+      for (let done = 0; done < operations; done++) await file.read(view, 0, BLOCK, positions.next());
     }),
   ]);
   if (!own || !inOne || !called || !c || !again || !builtin) throw new Error("a side is missing");
@@ -99,17 +97,17 @@ async function benchOne(
   const [own, sync, builtin] = await interleave([
     lanesSide("proactor.read, a promise each", 1, async (_, operations) => {
       for (let done = 0; done < operations; done++)
-        await proactor.read(fd, memory, { offset: positions.next(0) });
+        await proactor.read(fd, memory, { offset: positions.next() });
     }),
     {
       name: "fs: readSync",
       batch: 1,
       round: timed((operations) => {
-        for (let done = 0; done < operations; done++) readSync(fd, view, 0, BLOCK, positions.next(0));
+        for (let done = 0; done < operations; done++) readSync(fd, view, 0, BLOCK, positions.next());
       }),
     },
     lanesSide("fs/promises: FileHandle.read", 1, async (_, operations) => {
-      for (let done = 0; done < operations; done++) await file.read(view, 0, BLOCK, positions.next(0));
+      for (let done = 0; done < operations; done++) await file.read(view, 0, BLOCK, positions.next());
     }),
   ]);
   if (!own || !sync || !builtin) throw new Error("a side is missing");

@@ -25,12 +25,12 @@ async function benchLanes({ fd }: FileHandle, lanes: number): Promise<void> {
   await using proactor = new Proactor();
   using memory = alloc(BLOCK * Math.max(lanes, 1));
   console.log(`\nBeside ${lanes === 0 ? "nothing" : `${lanes} endless loops of reads`}`);
-  const positions = new Positions(lanes);
+  const positions = new Positions();
   let stopped = false;
   let reads = 0;
   const loop = async (lane: number): Promise<void> => {
     const block = memory.slice(lane * BLOCK, BLOCK);
-    for (; !stopped; reads++) await proactor.read(fd, block, { offset: positions.next(lane) });
+    for (; !stopped; reads++) await proactor.read(fd, block, { offset: positions.next() });
   };
   const start = performance.now();
   const loops = Array.from({ length: lanes }, (_, lane) => loop(lane));

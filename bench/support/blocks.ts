@@ -4,28 +4,18 @@ export const BLOCK = 4096;
 /** 64 MiB: less than a runtime's own executable, which is the file read from. */
 const BLOCKS = 16384;
 
-/** The next of a series of random numbers, the same as the twin's. */
-export function next(random: number): number {
-  return (Math.imul(random, 1664525) + 1013904223) | 0;
-}
-
-/** Which block of the file a random number stands for, as its first byte's offset. */
-export function position(random: number): number {
-  return ((random >>> 8) & (BLOCKS - 1)) * BLOCK;
-}
-
-/** Random offsets of blocks, a series for each of several loops. In an array, as V8 allocates for large numbers elsewhere. */
+/**
+ * Random offsets of blocks, the same as the twin's. It goes on from round to round: a round that began anew would find in the
+ * processor's caches what the one before has read.
+ */
 export class Positions {
-  readonly #random: Int32Array;
+  // In an array, as V8 allocates for large numbers elsewhere.
+  readonly #random = Int32Array.of(1);
 
-  constructor(series: number) {
-    this.#random = Int32Array.from({ length: series }, (_, i) => i + 1);
-  }
-
-  next(series: number): number {
-    const random = next(this.#random[series] as number);
-    this.#random[series] = random;
-    return position(random);
+  next(): number {
+    const random = (Math.imul(this.#random[0] as number, 1664525) + 1013904223) | 0;
+    this.#random[0] = random;
+    return ((random >>> 8) & (BLOCKS - 1)) * BLOCK;
   }
 }
 
