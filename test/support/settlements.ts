@@ -19,7 +19,7 @@ export class Settlements {
       };
       operation.resolve = (value) => {
         once();
-        resolve(value);
+        resolve?.(value);
       };
       this.made++;
       return made;

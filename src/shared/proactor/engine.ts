@@ -78,6 +78,13 @@ export interface Counters {
 /** What a caller describes himself. */
 const ENTRY: Kind = { name: "entry", opcode: 0, since: "5.1", prepare: () => {} };
 
+/** The operation called last: where the promise being made leaves what resolves it. */
+let latest: Operation;
+// One function for all, which V8 can tell when it compiles: with one an engine each promise costs it 9 ns more.
+const executor = (resolve: (value: never) => void): void => {
+  latest.resolve = resolve as (value: unknown) => void;
+};
+
 /** Engines with operations the kernel may still work on: what these point to must stay reachable. */
 const living = new Set<Engine>();
 
@@ -149,11 +156,6 @@ export class Engine implements Canceller {
   #closing: Promise<{ leaked: number }> | null = null;
   readonly #whenReady: (() => void)[] = [];
   #whenIdle: (() => void) | null = null;
-  /** Where the promise being made leaves what resolves it. */
-  #made: Operation | null = null;
-  readonly #executor = (resolve: (value: never) => void): void => {
-    (this.#made as Operation).resolve = resolve as (value: unknown) => void;
-  };
   readonly #onCompletion = (low: number, high: number, res: number, flags: number): void => {
     this.completion(low, high, res, flags);
   };
@@ -274,7 +276,7 @@ export class Engine implements Canceller {
   ): Operation {
     try {
       this.begin(kind, target, memory, length, offset, flags, options, extra, false);
-      return this.#made as Operation;
+      return latest;
     } catch (error) {
       extra?.[Symbol.dispose]();
       throw error;
@@ -284,7 +286,7 @@ export class Engine implements Canceller {
   /**
    * What `call` and `prepare` have in common. One long function: with a step between, an operation costs 10 ns more in Bun.
    *
-   * @param queue whether it is to be queued at once, with a promise; without, `#made` is the operation
+   * @param queue whether it is to be queued at once, with a promise; without, the operation is `latest`
    */
   private begin<T>(
     kind: Kind,
@@ -321,7 +323,7 @@ export class Engine implements Canceller {
     this.#inFlight++;
     if (rare) this.#dress(operation, signal, timeout, extra);
     if (!queue) {
-      this.#made = operation;
+      latest = operation;
       return null;
     }
     const promise = this.promise<T>(operation);
@@ -331,8 +333,8 @@ export class Engine implements Canceller {
 
   /** A promise that settles with an operation. */
   promise<T>(operation: Operation): Promise<T> {
-    this.#made = operation;
-    return new Promise<T>(this.#executor);
+    latest = operation;
+    return new Promise<T>(executor);
   }
 
   /** Gives an operation what most have not. */

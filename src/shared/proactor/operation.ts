@@ -73,8 +73,6 @@ export const SUBMITTED = 3;
 
 type Settle = (value: unknown) => void;
 
-const ignored: Settle = () => {};
-
 /** Stands where there is no kind yet. */
 const NONE: Kind = { name: "none", opcode: 0, since: "5.1", prepare: () => {} };
 
@@ -130,7 +128,7 @@ export class Operation {
   /** Why: what the promise is then rejected with. */
   reason: unknown = undefined;
   signal: AbortSignal | null = null;
-  resolve: Settle = ignored;
+  resolve: Settle | null = null;
   /** What is told of a failure in the promise's place, where there is none. */
   refuse: Settle | null = null;
   receiver: Receiver | null = null;
@@ -164,7 +162,7 @@ export class Operation {
   reject(reason: unknown): void {
     if (this.refuse !== null) this.refuse(reason);
     // To keep the function that rejects a promise would cost every operation more than this one costs the few that fail.
-    else if (this.resolve !== ignored) this.resolve(Promise.reject(reason));
+    else if (this.resolve !== null) this.resolve(Promise.reject(reason));
   }
 
   /** Forgets all but who it is, for the next use. */
@@ -172,7 +170,7 @@ export class Operation {
     this.generation = (this.generation + 1) & MAX_GENERATION;
     this.state = FREE;
     this.memory = null;
-    this.resolve = ignored;
+    this.resolve = null;
     this.receiver = null;
     if (this.plain) return;
     this.plain = true;

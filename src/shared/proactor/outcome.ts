@@ -15,10 +15,11 @@ export function settle(operation: Operation, res: number): void {
     kind.discard(operation, res);
     operation.reject(operation.reason);
   } else if (kind.value === undefined) {
-    operation.resolve(res);
+    operation.resolve?.(res);
   } else {
     try {
-      operation.resolve(kind.value(operation, res));
+      const value = kind.value(operation, res);
+      operation.resolve?.(value);
     } catch (error) {
       operation.reject(error);
     }
