@@ -1,9 +1,9 @@
 import type { CloseResult } from "../ring/close.ts";
-import type { WordsCallback } from "../ring/completion.ts";
+import type { CompletionReader } from "../ring/completion.ts";
 import { Ring } from "../ring/ring.ts";
 import type { Sqe } from "../ring/sqe.ts";
 
-let end: (ring: DrivenRing, deadline: number, seen: WordsCallback) => CloseResult;
+let end: (ring: DrivenRing, deadline: number, seen: CompletionReader) => CloseResult;
 
 /**
  * A ring whose queues are a proactor's own. Everything else of it is the caller's to use: what it supports, and what can
@@ -76,7 +76,8 @@ export const queues = {
   submitAndWait: (ring: DrivenRing, count: number, timeout: number): number =>
     submitAndWait.call(ring, count, timeout === Number.POSITIVE_INFINITY ? undefined : { timeout }),
   sqringWait: (ring: DrivenRing): number => sqringWait.call(ring),
-  drainWords: (ring: DrivenRing, callback: WordsCallback): number => drainWords.call(ring, callback),
+  drainWords: (ring: DrivenRing, reader: CompletionReader): number => drainWords.call(ring, reader),
   /** `seen` is told of what completes meanwhile, and must not use the ring. */
-  close: (ring: DrivenRing, deadline: number, seen: WordsCallback): CloseResult => end(ring, deadline, seen),
+  close: (ring: DrivenRing, deadline: number, seen: CompletionReader): CloseResult =>
+    end(ring, deadline, seen),
 };

@@ -6,6 +6,7 @@ import {
   IOSQE_IO_DRAIN,
   IOSQE_IO_LINK,
 } from "../abi/index.ts";
+import type { CompletionReader } from "../ring/completion.ts";
 import type { Target } from "../ring/direct.ts";
 import type { Mem } from "../ring/entry.ts";
 import type { Sqe } from "../ring/sqe.ts";
@@ -92,7 +93,7 @@ const living = new Set<Engine>();
  * What drives a proactor: takes operations, hands them to the kernel in batches, and settles them as they complete, on the
  * runtime's own event loop.
  */
-export class Engine implements Canceller {
+export class Engine implements Canceller, CompletionReader {
   readonly ring: DrivenRing;
   readonly counters: Counters = {
     submitted: 0,
@@ -156,9 +157,6 @@ export class Engine implements Canceller {
   #closing: Promise<{ leaked: number }> | null = null;
   readonly #whenReady: (() => void)[] = [];
   #whenIdle: (() => void) | null = null;
-  readonly #onCompletion = (low: number, high: number, res: number, flags: number): void => {
-    this.completion(low, high, res, flags);
-  };
   readonly #onMicrotask = (): void => {
     // Others may be about to call theirs, a microtask later: what comes together goes together.
     if (this.#seen !== this.#started && this.#waiting < this.#limit) {
@@ -644,13 +642,14 @@ export class Engine implements Canceller {
 
   /** Settles what has completed; how many completions there were. */
   private reap(): number {
-    const count = queues.drainWords(this.ring, this.#onCompletion);
+    const count = queues.drainWords(this.ring, this);
     this.counters.completed += count;
     if (count >= this.#limit && this.ring.cqHasOverflow) this.counters.overflow++;
     return count;
   }
 
-  private completion(low: number, high: number, res: number, flags: number): void {
+  /** One completion, whosever it is. */
+  completion(low: number, high: number, res: number, flags: number): void {
     const operation = this.#operations[low & INDEX];
     if (
       low < 0 ||
@@ -797,8 +796,8 @@ export class Engine implements Canceller {
     this.#doorbell?.close();
     // What completes while the ring is being closed is settled like all else, once that can not disturb it.
     const late: [low: number, high: number, res: number, flags: number][] = [];
-    const { leaked } = queues.close(this.ring, Math.max(end - performance.now(), 0), (...words) => {
-      late.push(words);
+    const { leaked } = queues.close(this.ring, Math.max(end - performance.now(), 0), {
+      completion: (...words) => void late.push(words),
     });
     this.#state = "closed";
     for (const words of late) this.completion(...words);

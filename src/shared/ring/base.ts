@@ -16,7 +16,7 @@ import {
 } from "../abi/index.ts";
 import type { Shim } from "../runtime.ts";
 import { type CloseResult, quiesce } from "./close.ts";
-import { type CompletionCallback, CompletionQueue, type WordsCallback } from "./completion.ts";
+import { type CompletionCallback, CompletionQueue, type CompletionReader } from "./completion.ts";
 import type { Cqe } from "./cqe.ts";
 import { enterError, registerError } from "./diagnosis.ts";
 import { HeldViews } from "./held.ts";
@@ -342,12 +342,12 @@ export class RingBase {
   }
 
   /** @internal As `drain`, each `user_data` by halves. */
-  drainWords(callback: WordsCallback): number {
+  drainWords(reader: CompletionReader): number {
     const cq = this.#cq;
     this.#reading++;
     try {
-      const count = cq.drainWords(callback);
-      return count === 0 && this.refill() ? cq.drainWords(callback) : count;
+      const count = cq.drainWords(reader);
+      return count === 0 && this.refill() ? cq.drainWords(reader) : count;
     } finally {
       this.#reading--;
       this.releaseViews();
@@ -458,11 +458,11 @@ export class RingBase {
     if (typeof deadline !== "number" || !(deadline >= 0)) {
       throw new RangeError(`deadline must be a number of milliseconds, not ${deadline}`);
     }
-    return this.closeSeeing(deadline, () => {});
+    return this.closeSeeing(deadline, { completion() {} });
   }
 
   /** @internal As `close`. `seen` is told of what completes meanwhile; it must not throw, nor use the ring. */
-  protected closeSeeing(deadline: number, seen: WordsCallback): CloseResult {
+  protected closeSeeing(deadline: number, seen: CompletionReader): CloseResult {
     if (this.#state !== "open") return { leaked: 0 };
     this.#state = "closing";
     let leaked = 0;

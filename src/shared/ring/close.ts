@@ -9,7 +9,7 @@ import {
   IOSQE_IO_DRAIN,
   io_uring_sync_cancel_reg,
 } from "../abi/index.ts";
-import type { CompletionQueue, WordsCallback } from "./completion.ts";
+import type { CompletionQueue, CompletionReader } from "./completion.ts";
 import { enterError } from "./diagnosis.ts";
 import { allocInternal } from "./pinned.ts";
 import type { SubmissionQueue } from "./submission.ts";
@@ -25,6 +25,9 @@ const EVERYTHING = IORING_ASYNC_CANCEL_ANY | IORING_ASYNC_CANCEL_ALL;
 
 /** How long to wait at first before cancelling once more what a cancellation may just have missed. */
 const RETRY_MS = 20;
+
+/** How many completions are copied at a time. */
+const BATCH = 64;
 
 /** What became of a ring that was closed. */
 export interface CloseResult {
@@ -44,7 +47,7 @@ export interface QuiescingRing {
   /** Milliseconds to wait at most. */
   readonly deadline: number;
   /** Told of each completion of the caller's, which nobody else will see. */
-  readonly seen: WordsCallback;
+  readonly seen: CompletionReader;
   enter(toSubmit: number, count: number, flags: number, arg: number, argSize: number): number;
   register(opcode: number, arg: number, nrArgs: number): number;
 }
@@ -70,6 +73,7 @@ export function quiesce(ring: QuiescingRing): number {
   let cancelled = false;
   let barrier = "wanted" as "wanted" | "queued" | "reached" | "refused";
   sq.rewind();
+  const words = new Int32Array(4 * BATCH);
   let retry = RETRY_MS;
   let running = 1;
   let ended = cq.finished;
@@ -92,11 +96,14 @@ export function quiesce(ring: QuiescingRing): number {
     const count = sq.skipped ? 1 : Math.min(Math.max(running, 1), cq.most);
     submit(ring, count, Math.max(Math.min(left, retry), 0));
 
-    cq.drainWords((low, top, res, flags) => {
-      if (top !== high || (low !== drain && low !== cancel)) ring.seen(low, top, res, flags);
-      // A cancellation that came while it waited has taken it along with the others.
-      else if (low === drain) barrier = res === 0 ? "reached" : res === -ECANCELED ? "wanted" : "refused";
-    });
+    for (let count = cq.copy(words); count > 0; count = cq.copy(words)) {
+      for (let at = 0; at < 4 * count; at += 4) {
+        const [low = 0, top = 0, res = 0, flags = 0] = words.subarray(at, at + 4);
+        if (top !== high || (low !== drain && low !== cancel)) ring.seen.completion(low, top, res, flags);
+        // A cancellation that came while it waited has taken it along with the others.
+        else if (low === drain) barrier = res === 0 ? "reached" : res === -ECANCELED ? "wanted" : "refused";
+      }
+    }
     running = (sq.submitted() - cq.finished) | 0;
     if (barrier === "reached" || (barrier === "refused" && running <= 0)) return 0;
     // Who skipped completions can not be counted: when nothing more ends, what could be cancelled has been.
