@@ -394,6 +394,60 @@ describe("sockets", () => {
   });
 });
 
+describe("a driver's command", () => {
+  const { SOCKET_URING_OP_GETSOCKOPT, SOL_SOCKET, SO_TYPE } = abi;
+  const pointer = (memory: Pinned) => new Uint8Array(BigUint64Array.of(BigInt(memory.address)).buffer);
+
+  for (const [size, flags, room] of [
+    ["an entry", 0, 16],
+    ["a large entry", abi.IORING_SETUP_SQE128, 80],
+  ] as const) {
+    it(`takes bytes of its own at the end of ${size}`, () => {
+      using ring = new Ring({ entries: 8, flags });
+      using socket = new Udp(ring);
+      const value = alloc(4);
+      // To a socket the first of them are where an option is to be put.
+      assert.equal(
+        run(ring, (sqe) =>
+          sqe
+            .prepCmdSock(SOCKET_URING_OP_GETSOCKOPT, socket.fd, SOL_SOCKET, SO_TYPE, 0, 4)
+            .setCmd(pointer(value)),
+        ),
+        4,
+      );
+      assert.deepEqual([...words(value)], [abi.SOCK_DGRAM]);
+
+      const sqe = ring.getSqe()?.prepUringCmd(0, -1) as Sqe;
+      const before = sqe.toBytes();
+      const full = Uint8Array.from({ length: room }, (_, i) => i + 1);
+      assert.deepEqual(sqe.setCmd(full).toBytes().subarray(48), full);
+      const few = [7, 8, 9];
+      assert.deepEqual(
+        [...sqe.setCmd(Uint8Array.from(few)).toBytes()],
+        [...before.subarray(0, 48), ...few, ...new Uint8Array(room - few.length)],
+      );
+    });
+
+    it(`takes no more than ${size} has room for`, () => {
+      using ring = new Ring({ entries: 8, flags });
+      const sqe = ring.getSqe()?.prepUringCmd(0, -1) as Sqe;
+      const before = sqe.toBytes();
+      assert.throws(() => sqe.setCmd(new Uint8Array(room + 1)), RangeError);
+      assert.throws(() => sqe.setCmd([1] as unknown as Uint8Array), TypeError);
+      assert.deepEqual(sqe.toBytes(), before);
+    });
+  }
+
+  it("alone has bytes of its own", () => {
+    using ring = new Ring({ entries: 8 });
+    const sqe = ring.getSqe() as Sqe;
+    assert.throws(() => sqe.setCmd(new Uint8Array(1)), TypeError);
+    assert.throws(() => sqe.prepFsync(0, 0).setCmd(new Uint8Array(1)), TypeError);
+    ring.submit();
+    assert.throws(() => sqe.setCmd(new Uint8Array(1)), TypeError);
+  });
+});
+
 describe("a no-op", () => {
   it("has the result that it is told to have", () => {
     using ring = new Ring({ entries: 8 });

@@ -4,6 +4,7 @@ import { constants } from "node:os";
 import { describe, it } from "node:test";
 import { alloc, Direct, type Pinned, Proactor, Ring, type Timespec, type UringError } from "uring";
 import * as abi from "uring/abi";
+import { type SimulatedOperation, simulateKernel } from "uring/testing";
 import { endsEarly, giveUpWhenDone } from "./support/endings.ts";
 import { pipe } from "./support/harness.ts";
 import { onKernel } from "./support/older-kernel.ts";
@@ -368,6 +369,28 @@ describe("commands of drivers", () => {
     using ends = pipe();
     assert.equal(await code(proactor.uringCmd(ends.read, 0)), "EOPNOTSUPP");
     assert.equal(await code(proactor.cmdDiscard(ends.read, 0, 512)), "EOPNOTSUPP");
+  });
+
+  it("take bytes of their own", bench, async () => {
+    const seen: SimulatedOperation[] = [];
+    using _kernel = simulateKernel({
+      policy(operation) {
+        seen.push(operation);
+        return { res: 7 };
+      },
+    });
+    await using proactor = new Proactor();
+    const payload = new Uint8Array(16).fill(1, 0, 6);
+    const command = proactor.uringCmd(5, 0x1234, { payload });
+    payload.fill(9);
+    assert.equal(await command, 7);
+    assert.deepEqual(
+      seen.map(({ name, fd, off64, addr3 }) => [name, fd, off64, addr3]),
+      [["URING_CMD", 5, 0x1234n, 0x010101010101]],
+    );
+    assert.ok((await reason(proactor.uringCmd(5, 0, { payload: new Uint8Array(17) }))) instanceof RangeError);
+    const list = [1] as unknown as Uint8Array;
+    assert.ok((await reason(proactor.uringCmd(5, 0, { payload: list }))) instanceof TypeError);
   });
 
   const isRoot = process.getuid?.() === 0;

@@ -96,8 +96,8 @@ export function quiesce(ring: QuiescingRing): number {
     const count = sq.skipped ? 1 : Math.min(Math.max(running, 1), cq.most);
     submit(ring, count, Math.max(Math.min(left, retry), 0));
 
-    for (let count = cq.copy(words); count > 0; count = cq.copy(words)) {
-      for (let at = 0; at < 4 * count; at += 4) {
+    for (let copied = cq.copy(words); copied > 0; copied = cq.copy(words)) {
+      for (let at = 0; at < 4 * copied; at += 4) {
         const [low = 0, top = 0, res = 0, flags = 0] = words.subarray(at, at + 4);
         if (top !== high || (low !== drain && low !== cancel)) ring.seen.completion(low, top, res, flags);
         // A cancellation that came while it waited has taken it along with the others.

@@ -392,6 +392,21 @@ export class Entry {
     return address;
   }
 
+  /** Fills the end of the entry, where the last 16 bytes or in a large one 80 are a command's own. Zero where bytes are fewer. */
+  protected cmd(payload: Uint8Array): this {
+    const at = this.mine() + ADDR3;
+    const words = this.#words.subarray(at, at + this.#owner.size - ADDR3);
+    const room = new Uint8Array(words.buffer, words.byteOffset, words.byteLength);
+    if (payload.length > room.length) {
+      throw new RangeError(
+        `this entry has room for ${room.length} bytes of a command, not ${payload.length}`,
+      );
+    }
+    room.fill(0);
+    room.set(payload);
+    return this;
+  }
+
   protected put64(at: number, value: Int64): void {
     check64(value);
     this.#words[at] = low(value);

@@ -73,6 +73,11 @@ export interface UringCmdOptions extends OperationOptions {
   length?: number | undefined;
   /** `IORING_URING_CMD_*`. */
   flags?: number | undefined;
+  /**
+   * What the command takes in the entry itself, in the driver's own layout: at most 16 bytes, 80 with `IORING_SETUP_SQE128`.
+   * They are copied; what addresses among them point to is the caller's to answer for until the promise settles.
+   */
+  payload?: Uint8Array | undefined;
 }
 
 const nothing = (): undefined => undefined;
@@ -252,8 +257,9 @@ const URING_CMD: Kind = {
   name: "uring_cmd",
   opcode: abi.IORING_OP_URING_CMD,
   since: "5.19",
-  prepare(sqe, { target, address, length, offset, flags, buffer }) {
+  prepare(sqe, { target, address, length, offset, flags, buffer, extra }) {
     sqe.prepRw(abi.IORING_OP_URING_CMD, target, address, length, offset).setOpFlags(flags);
+    if (extra !== null) sqe.setCmd((extra as Values<Uint8Array>).values);
     if (buffer >= 0 && (flags & abi.IORING_URING_CMD_FIXED) !== 0) sqe.setBufferIndex(buffer);
   },
 };
@@ -458,11 +464,16 @@ export abstract class WaitOperations extends SocketOperations {
    * @param command the driver's number of it
    * @param options `memory` is the kernel's until the promise settles
    * @returns what the driver makes of it
-   * @throws UringError EOPNOTSUPP where the file has no commands. Linux 5.19. See io_uring_prep_uring_cmd(3).
+   * @throws RangeError for a `payload` that the entry has no room for; UringError EOPNOTSUPP where the file has no commands. Linux 5.19. See io_uring_prep_uring_cmd(3).
    */
   uringCmd(target: Target, command: number, options: UringCmdOptions = NO_OPTIONS): Promise<number> {
-    const { memory = null, length, flags = 0 } = options;
-    return this.call(URING_CMD, target, memory, length, command, flags, options, null);
+    return attempt(() => {
+      const { memory = null, length, flags = 0, payload } = options;
+      if (payload !== undefined && !(payload instanceof Uint8Array))
+        throw new TypeError("payload must be a Uint8Array");
+      const extra = payload === undefined ? null : new Values(new Uint8Array(payload));
+      return this.call<number>(URING_CMD, target, memory, length, command, flags, options, extra);
+    });
   }
 
   /**

@@ -155,6 +155,25 @@ export class ProcessPrep extends ControlPrep {
   }
 
   /**
+   * Gives a driver's command what it takes beside its number: bytes of the driver's own layout, the entry's `cmd`. To be
+   * called after the helper.
+   *
+   * @param payload at most 16 bytes, or 80 with `IORING_SETUP_SQE128`; copied. An address among them is as a raw one: what it
+   * points to is the caller's to answer for, for as long as the driver uses it
+   * @throws TypeError for an entry of another operation; RangeError for more bytes. Linux 5.19. See io_uring_prep_uring_cmd(3).
+   */
+  setCmd(payload: Uint8Array): this {
+    const opcode = this.opcode();
+    if (opcode !== IORING_OP_URING_CMD && opcode !== IORING_OP_URING_CMD128) {
+      throw new TypeError(
+        "only a driver's command has bytes of its own: call a helper of prepUringCmd's kind first",
+      );
+    }
+    if (!(payload instanceof Uint8Array)) throw new TypeError("a command's bytes are given as a Uint8Array");
+    return this.cmd(payload);
+  }
+
+  /**
    * Discards a range of a block device: its data is gone. Neither reads nor writes in flight are waited for.
    *
    * The completion's `res` is 0; -EINVAL for a range that is not of whole blocks, -EOPNOTSUPP where the device can
