@@ -392,7 +392,7 @@ export class Entry {
     return address;
   }
 
-  /** Fills the end of the entry, where the last 16 bytes or in a large one 80 are a command's own. Zero where bytes are fewer. */
+  /** Fills the last 16 bytes of the entry, 80 of a large one, which are a command's own; with zeros where it has fewer. */
   protected cmd(payload: Uint8Array): this {
     const at = this.mine() + ADDR3;
     const words = this.#words.subarray(at, at + this.#owner.size - ADDR3);

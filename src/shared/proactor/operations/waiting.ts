@@ -464,7 +464,8 @@ export abstract class WaitOperations extends SocketOperations {
    * @param command the driver's number of it
    * @param options `memory` is the kernel's until the promise settles
    * @returns what the driver makes of it
-   * @throws RangeError for a `payload` that the entry has no room for; UringError EOPNOTSUPP where the file has no commands. Linux 5.19. See io_uring_prep_uring_cmd(3).
+   * @throws RangeError for a `payload` that the entry has no room for; UringError EOPNOTSUPP where the file has no commands.
+   * Linux 5.19. See io_uring_prep_uring_cmd(3).
    */
   uringCmd(target: Target, command: number, options: UringCmdOptions = NO_OPTIONS): Promise<number> {
     return attempt(() => {
