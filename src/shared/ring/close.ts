@@ -96,7 +96,10 @@ export function quiesce(ring: QuiescingRing): number {
     const count = sq.skipped ? 1 : Math.min(Math.max(running, 1), cq.most);
     submit(ring, count, Math.max(Math.min(left, retry), 0));
 
-    for (let copied = cq.copy(words); copied > 0; copied = cq.copy(words)) {
+    // No more than is there now: others may send messages for as long as they like.
+    for (let unread = cq.ready(), copied = 0; unread > 0; unread -= copied) {
+      copied = cq.copy(words);
+      if (copied === 0) break;
       for (let at = 0; at < 4 * copied; at += 4) {
         const [low = 0, top = 0, res = 0, flags = 0] = words.subarray(at, at + 4);
         if (top !== high || (low !== drain && low !== cancel)) ring.seen.completion(low, top, res, flags);
