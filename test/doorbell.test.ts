@@ -1,11 +1,10 @@
 import assert from "node:assert/strict";
 import { constants } from "node:os";
 import { describe, it } from "node:test";
-import { setTimeout } from "node:timers/promises";
 import * as abi from "uring/abi";
 import { BelledRing, DEFERRED, turns } from "./support/belled-ring.ts";
 import { account, runChild } from "./support/child.ts";
-import { LONG, openFds } from "./support/ring.ts";
+import { openFds, untilFds } from "./support/ring.ts";
 import { withShim } from "./support/runtime.ts";
 import { mustCall, writesFromThread } from "./support/system.ts";
 import { Thread, type ThreadKind } from "./support/thread.ts";
@@ -183,9 +182,7 @@ describe("a thread", () => {
         for (const fd of [ends.read, ends.write]) mustCall("close", fd);
       }
       // Engines leave the eventfd of a thread that is terminated open, and open some fds for themselves.
-      const end = performance.now() + LONG;
-      while (openFds().length > before + 8 && performance.now() < end) await setTimeout(5);
-      assert.ok(openFds().length <= before + 8, openFds().join(", "));
+      await untilFds(before + 8);
     });
   }
 });

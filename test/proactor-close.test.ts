@@ -7,7 +7,7 @@ import { alloc, Proactor, UringError } from "uring";
 import { account, runChild } from "./support/child.ts";
 import { DirectFile } from "./support/direct-file.ts";
 import { pipe } from "./support/harness.ts";
-import { LONG, openFds } from "./support/ring.ts";
+import { LONG, openFds, untilFds } from "./support/ring.ts";
 import type { ThreadKind } from "./support/thread.ts";
 
 const bench = { timeout: 100_000 };
@@ -21,16 +21,6 @@ async function word(promise: Promise<unknown>): Promise<string> {
   } catch (error) {
     return error instanceof UringError ? error.code : String(error);
   }
-}
-
-/**
- * Waits for fds to be no more than they were: an event loop closes what it has watched some time after it was told to, and
- * that may be what was watched before.
- */
-async function untilFds(before: number): Promise<void> {
-  const end = performance.now() + LONG;
-  while (openFds().length > before && performance.now() < end) await setTimeout(1);
-  assert.ok(openFds().length <= before, `more than ${before}: ${openFds().join(", ")}`);
 }
 
 describe("a close with a read past the page cache under way", () => {

@@ -14,7 +14,7 @@ import {
 } from "uring/abi";
 import { account, runChild } from "./support/child.ts";
 import { pipe } from "./support/harness.ts";
-import { bytes, openFds, text } from "./support/ring.ts";
+import { bytes, openFds, text, untilFds } from "./support/ring.ts";
 import { onEnter, release, without, withShim } from "./support/runtime.ts";
 
 const bench = { timeout: 60_000 };
@@ -39,13 +39,6 @@ async function code(promise: Promise<unknown>): Promise<string> {
 /** A few turns of the event loop. */
 async function turns(count = 3): Promise<void> {
   for (let i = 0; i < count; i++) await new Promise((resolve) => setImmediate(resolve));
-}
-
-/** Makes sure that no more descriptors are open than before: the event loop closes the doorbell's when it comes to it. */
-async function closedAgain(before: number): Promise<void> {
-  for (let i = 0; i < 1000 && openFds().length > before; i++) await turns(1);
-  // What an earlier test had the event loop watch may have gone meanwhile.
-  assert.ok(openFds().length <= before, `more than ${before}: ${openFds().join(", ")}`);
 }
 
 /** A proactor whose calls of io_uring_enter are counted. */
@@ -570,7 +563,7 @@ describe("close", () => {
     assert.equal(proactor.closed, true);
     for (const memory of memories) memory[Symbol.dispose]();
     ends[Symbol.dispose]();
-    await closedAgain(before);
+    await untilFds(before);
   });
 
   it("of many proactors one after the other leaves no descriptor", bench, async () => {
@@ -584,7 +577,7 @@ describe("close", () => {
       await proactor.write(ends.write, bytes("x"));
       await read;
     }
-    await closedAgain(before);
+    await untilFds(before);
   });
 });
 

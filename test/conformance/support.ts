@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { mkdtempSync, readdirSync, readlinkSync, rmSync } from "node:fs";
+import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
@@ -13,6 +13,7 @@ import {
   IORING_SETUP_SQPOLL,
 } from "uring/abi";
 import { patiently } from "../support/child.ts";
+import { openFds, untilFds } from "../support/ring.ts";
 import { PATIENCE_MS } from "./durations.ts";
 
 /** The kinds of ring that behaviours are shown on. What an operation does must not depend on the kind. */
@@ -198,40 +199,14 @@ export function conformance(
   const reason = skip === false ? "" : ` (skipped: ${skip})`;
   for (const type of rings) {
     test(`${id}: ${behaviour} [${type}]${reason}`, { skip, timeout }, async () => {
-      const before = openFds();
+      const before = openFds().length;
       const bench = new Bench(type);
       try {
         await body(bench);
       } finally {
         bench.end();
       }
-      await closedAgain(before);
+      await untilFds(before);
     });
   }
-}
-
-/**
- * Makes sure that no more file descriptors are open than before. The runtimes close their own at leisure: those of a
- * Worker a while after its end.
- */
-async function closedAgain(before: number): Promise<void> {
-  for (let i = 0; i < 250 && openFds() > before; i++) await new Promise((resolve) => setTimeout(resolve, 20));
-  assert.ok(openFds() <= before, `more file descriptors are open than ${before}: ${openFiles().join(", ")}`);
-}
-
-/** What this process has open. */
-function openFiles(): string[] {
-  return readdirSync("/proc/self/fd").flatMap((fd) => {
-    try {
-      return [`${fd} ${readlinkSync(`/proc/self/fd/${fd}`)}`];
-    } catch {
-      // The one that was open for looking.
-      return [];
-    }
-  });
-}
-
-/** How many file descriptors this process has open. */
-export function openFds(): number {
-  return readdirSync("/proc/self/fd").length;
 }

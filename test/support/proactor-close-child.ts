@@ -10,7 +10,7 @@ import { DirectFile } from "./direct-file.ts";
 import { pipe } from "./harness.ts";
 import type { Work } from "./proactor-thread.ts";
 import { Random } from "./random.ts";
-import { LONG, openFds, ringFds } from "./ring.ts";
+import { LONG, openFds, ringFds, untilFds } from "./ring.ts";
 import { writesFromThread } from "./system.ts";
 import { Thread, type ThreadKind } from "./thread.ts";
 
@@ -146,12 +146,7 @@ const programs: Record<string, () => Promise<void>> = {
       for (const writer of writers) assert.equal(writer.join(), 2000);
       collectGarbage();
       canaries.check();
-      const end = performance.now() + LONG;
-      while (openFds().length > before + EVENTFDS + SPARE && performance.now() < end) await setTimeout(5);
-      assert.ok(
-        openFds().length <= before + EVENTFDS + SPARE,
-        `fds: ${before} before, now ${openFds().join(", ")}`,
-      );
+      await untilFds(before + EVENTFDS + SPARE);
       assert.equal(ringFds(), 0);
       canaries.check();
       for (const [silent, busy] of pipes) {

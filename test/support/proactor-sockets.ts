@@ -2,7 +2,6 @@ import { alloc, decodeSockaddr, type Proactor, type SocketAddress } from "uring"
 import * as abi from "uring/abi";
 import { runtime } from "#runtime";
 import { onKernel } from "./older-kernel.ts";
-import { openFds } from "./ring.ts";
 import { mustCall, syscall } from "./system.ts";
 
 /** An address on this machine whose port is for the kernel to choose. */
@@ -102,16 +101,6 @@ export async function until(so: () => boolean, what: string): Promise<void> {
   while (!so()) {
     if (performance.now() > end) throw new Error(`never came: ${what}`);
     await new Promise((resolve) => setTimeout(resolve, 1));
-  }
-}
-
-/** Waits until the process has as many descriptors as it had: the event loop closes those of a doorbell a little later. */
-export async function sameFds(before: readonly string[]): Promise<void> {
-  const end = performance.now() + 5000;
-  while (openFds().length > before.length) {
-    if (performance.now() > end)
-      throw new Error(`leaked: ${openFds().join("\n")}\nbefore: ${before.join("\n")}`);
-    await turns();
   }
 }
 

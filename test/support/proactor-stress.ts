@@ -635,12 +635,14 @@ async function stress(): Promise<object> {
 
 /** What the process has, once what is being given back is. */
 async function footprint(fds = 0): Promise<{ fds: number; mappings: number; rss: number }> {
-  for (let i = 0; i < 100 && (i < 3 || openFds().length > fds); i++) {
+  let open = openFds().length;
+  for (let i = 0; i < 100 && (i < 3 || open > fds); i++) {
     collectGarbage();
     await setTimeout(2);
+    open = openFds().length;
   }
   const pages = Number(readFileSync("/proc/self/statm", "latin1").split(" ")[1]);
-  return { fds: openFds().length, mappings: mappings(), rss: Math.round(pages / 256) };
+  return { fds: open, mappings: mappings(), rss: Math.round(pages / 256) };
 }
 
 const done = {

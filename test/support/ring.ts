@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setTimeout } from "node:timers/promises";
 import { alloc, cstring, type Pinned, type Ring, type Sqe } from "uring";
 import { AT_FDCWD, IORING_OP_NOP, O_RDONLY } from "uring/abi";
 import { runtime } from "#runtime";
@@ -176,6 +177,17 @@ export function openFds(): string[] {
       return [];
     }
   });
+}
+
+/**
+ * Waits for the process to have no more fds than that. An event loop closes what it has watched some time after it was told
+ * to, and a thread that was terminated goes on for a moment, in which it may also open one: what is counted last counts.
+ */
+export async function untilFds(most: number): Promise<void> {
+  const end = performance.now() + LONG;
+  let fds = openFds();
+  for (; fds.length > most && performance.now() < end; fds = openFds()) await setTimeout(1);
+  assert.ok(fds.length <= most, `more than ${most}: ${fds.join(", ")}`);
 }
 
 /** How many fds of rings the process has. */

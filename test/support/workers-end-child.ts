@@ -10,7 +10,7 @@ import { Canaries } from "./canaries.ts";
 import { collectGarbage } from "./child.ts";
 import { type Pipe, pipe } from "./harness.ts";
 import { Random } from "./random.ts";
-import { entry, LONG, openFds, reap, ringFds, run } from "./ring.ts";
+import { entry, LONG, openFds, reap, ringFds, run, untilFds } from "./ring.ts";
 import type { Idle } from "./ring-thread.ts";
 import { mustCall, type Task, writesFromThread } from "./system.ts";
 import { Thread, type ThreadKind } from "./thread.ts";
@@ -92,14 +92,6 @@ function provoke(ends: Pipe): void {
   assert.deepEqual(got.bytes.slice(0, sent.length), sent);
 }
 
-/** Waits for the fds to be as they were, save for what engines open for themselves: terminated threads take their time. */
-async function untilFds(before: number): Promise<void> {
-  assert.equal(ringFds(), 1);
-  const end = performance.now() + LONG;
-  while (openFds().length > before + SPARE && performance.now() < end) await setTimeout(5);
-  assert.ok(openFds().length <= before + SPARE, `fds: ${before} before, now ${openFds().join(", ")}`);
-}
-
 /** Waits for a thread's end, which comes some time after `terminate()`. */
 async function untilEnded(id: number): Promise<void> {
   const end = performance.now() + LONG;
@@ -126,7 +118,8 @@ async function rings(): Promise<void> {
     collectGarbage();
     canaries.check();
     // All that were made, less those that untilNobodyReads has closed.
-    await untilFds(before - THREADS);
+    assert.equal(ringFds(), 1);
+    await untilFds(before - THREADS + SPARE);
     for (const each of waited) each[Symbol.dispose]();
   }
 }
