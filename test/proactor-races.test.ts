@@ -320,6 +320,26 @@ describe("a close", () => {
     assert.deepEqual(new Set(leaks), new Set([true, false]));
   });
 
+  for (const [what, outcome, left] of [
+    ["its end", {}, 0],
+    ["that it was given up", { cancellable: "never" }, 1],
+  ] as const) {
+    it(`tells whoever described an operation himself of ${what}`, bench, async () => {
+      const policy = reads(() => ({ res: 64, delay: Number.POSITIVE_INFINITY, ...outcome }));
+      await replay({ kernel: { policy } }, async (race) => {
+        const proactor = race.proactor();
+        const told: [number, boolean][] = [];
+        const complete = (res: number, _: number, last: boolean) => void told.push([res, last]);
+        proactor.entry({ complete })?.prepRead(0, alloc(64), 64, 0);
+        proactor.flush();
+        const { leaked } = await proactor.close({ deadline: 0.01 });
+        race.leaks = leaked > 0;
+        assert.deepEqual(told, [[-ECANCELED, true]]);
+        assert.equal(proactor.inFlight, left);
+      });
+    });
+  }
+
   it("in the moment of which a connection comes leaves it open to nobody", bench, async () => {
     const policy = (operation: SimulatedOperation): Outcome | undefined =>
       operation.name === "ACCEPT" ? { res: 0, delay: (operation.id % 5) / 50 } : undefined;

@@ -11,11 +11,14 @@ import {
   IORING_SETUP_IOPOLL,
   IORING_SETUP_SQPOLL,
   O_RDONLY,
+  POLLIN,
 } from "uring/abi";
 import { account, runChild } from "./support/child.ts";
 import { pipe } from "./support/harness.ts";
 import { bytes, openFds, text, untilFds } from "./support/ring.ts";
 import { onEnter, release, without, withShim } from "./support/runtime.ts";
+
+const ECANCELED = 125;
 
 const bench = { timeout: 60_000 };
 
@@ -331,6 +334,47 @@ describe("a timeout", () => {
   });
 });
 
+describe("the operations in flight", () => {
+  it(
+    "are listed with what they are on, since when, and in debug mode with where they were called",
+    bench,
+    async () => {
+      await using proactor = new Proactor({ debug: true });
+      using ends = pipe();
+      assert.deepEqual(proactor.operations(), []);
+      const read = proactor.read(ends.read, alloc(8));
+      const entry = new Promise<number>((complete) => {
+        proactor.entry({ complete })?.prepPollAdd(ends.read, POLLIN);
+      });
+      await turns();
+      const [one, other] = proactor.operations();
+      assert.deepEqual(
+        [one?.name, one?.target, other?.name, other?.target],
+        ["read", ends.read, "entry", -1],
+      );
+      for (const age of [one?.age, other?.age])
+        assert.ok(age !== undefined && age >= 0 && age < 20_000, `${age} ms`);
+      assert.match(String(one?.stack), /proactor\.test/);
+      await proactor.write(ends.write, bytes("data"));
+      assert.deepEqual([await read, await entry], [4, POLLIN]);
+      assert.deepEqual(proactor.operations(), []);
+    },
+  );
+
+  it("have no age where nothing records it", bench, async () => {
+    await using proactor = new Proactor();
+    using ends = pipe();
+    const read = proactor.read(ends.read, alloc(8));
+    proactor.entry({ complete: () => {} })?.prepPollAdd(ends.read, POLLIN);
+    assert.deepEqual(
+      proactor.operations().map(({ age }) => age),
+      [Number.NaN, Number.NaN],
+    );
+    await proactor.write(ends.write, bytes("data"));
+    assert.equal(await read, 4);
+  });
+});
+
 describe("entries without a promise", () => {
   it("tell their receiver of each completion", bench, async () => {
     await using proactor = new Proactor();
@@ -386,6 +430,31 @@ describe("entries without a promise", () => {
       assert.equal(ended, given);
     },
   );
+
+  it("are told of their end when the proactor is closed, as many as there are", bench, async () => {
+    const proactor = new Proactor();
+    using ends = pipe();
+    using memory = alloc(8);
+    const told: [number, boolean][] = [];
+    for (let i = 0; i < 200; i++) {
+      proactor
+        .entry({ complete: (res, _, last) => void told.push([res, last]) })
+        ?.prepRead(ends.read, memory, 8, -1);
+    }
+    await turns();
+    assert.equal(proactor.inFlight, 200);
+    assert.deepEqual(
+      proactor.operations().map(({ name, target }) => [name, target]),
+      Array.from({ length: 200 }, () => ["entry", -1]),
+    );
+    assert.deepEqual(await proactor.close(), { leaked: 0 });
+    assert.deepEqual(
+      told,
+      Array.from({ length: 200 }, () => [-ECANCELED, true]),
+    );
+    assert.equal(proactor.inFlight, 0);
+    assert.deepEqual(proactor.operations(), []);
+  });
 
   it("whose receiver throws hold nothing up", bench, () => {
     const ended = runChild("proactor-child.ts", ["throwing-receiver"]);

@@ -25,6 +25,9 @@ export class DrivenRing extends Ring {
   override submitAndGetEvents(): never {
     throw driven();
   }
+  override claimSqes(): never {
+    throw driven();
+  }
   override drain(): never {
     throw driven();
   }
@@ -67,11 +70,13 @@ function driven(): TypeError {
 }
 
 const ring = Ring.prototype;
-const { getSqe, submit, submitAndWait, sqringWait, drainWords } = ring;
+const { getSqe, claimSqes, submit, submitAndWait, sqringWait, drainWords } = ring;
 
 /** The queues of a driven ring, for the proactor alone. */
 export const queues = {
   getSqe: (ring: DrivenRing): Sqe | null => getSqe.call(ring),
+  claim: (ring: DrivenRing, claims: Int32Array, count: number, flags: number): void =>
+    claimSqes.call(ring, claims, count, flags),
   submit: (ring: DrivenRing): number => submit.call(ring),
   submitAndWait: (ring: DrivenRing, count: number, timeout: number): number =>
     submitAndWait.call(ring, count, timeout === Number.POSITIVE_INFINITY ? undefined : { timeout }),

@@ -15,6 +15,7 @@ import { Alarm } from "./alarm.ts";
 import { Cancellations, NOBODY } from "./cancellations.ts";
 import { Doorbell } from "./doorbell.ts";
 import { type DrivenRing, queues } from "./driven-ring.ts";
+import { ENTRY, Entries } from "./entries.ts";
 import { closedError, timeoutError, unsupported } from "./failure.ts";
 import type { Lease } from "./lease.ts";
 import { giveBack, lend } from "./memory.ts";
@@ -22,11 +23,12 @@ import {
   type Canceller,
   DEAD,
   type Kind,
-  MAX_GENERATION,
+  type Listed,
   type Observer,
   Operation,
   QUEUED,
   type Receiver,
+  randomWord,
   SUBMITTED,
 } from "./operation.ts";
 import { checkNumbers, checkOptions, checkTarget, type OperationOptions } from "./options.ts";
@@ -43,6 +45,7 @@ const EALREADY = 114;
 /** Marks the `user_data` of the timer that is linked to an operation. */
 const TIMER = 1 << 24;
 const INDEX = TIMER - 1;
+const FIRST_ENTRY = ENTRY;
 /** The low word of messages from other rings; the high one is the receiver's token. */
 export const MESSAGE = -2;
 
@@ -75,9 +78,6 @@ export interface Counters {
   /** How often operations were left waiting for room. */
   spilled: number;
 }
-
-/** What a caller describes himself. */
-const ENTRY: Kind = { name: "entry", opcode: 0, since: "5.1", prepare: () => {} };
 
 /** The operation called last: where the promise being made leaves what resolves it. */
 let latest: Operation | null = null;
@@ -133,11 +133,7 @@ export class Engine implements Canceller, CompletionReader {
   /** Operations ever called, to tell whether more are coming. */
   #started = 0;
   #seen = 0;
-  /** Entries that callers fill themselves, and whose they are, until they are handed over. */
-  readonly #entries: Sqe[] = [];
-  readonly #owners: Operation[] = [];
-  /** How many these are: arrays that are emptied have to grow again. */
-  #described = 0;
+  private readonly entries = new Entries();
   readonly #cancellations: Cancellations;
   #doorbell: Doorbell | null = null;
   #ref = true;
@@ -218,10 +214,13 @@ export class Engine implements Canceller, CompletionReader {
     return this.#limit;
   }
 
-  /** Has somebody told of what goes on: of each operation's end, which was called from now on. */
+  /** Has somebody told of what goes on, and of each operation's end. */
   observe(observer: Observer | null): void {
     this.#observer = observer;
     this.#recorded = this.#debug || observer !== null;
+    if (!this.#recorded) this.entries.forgetRecords();
+    // Else those without anything special would end without being seen.
+    else for (const operation of this.#called()) operation.plain = false;
   }
 
   get observed(): boolean {
@@ -229,7 +228,13 @@ export class Engine implements Canceller, CompletionReader {
   }
 
   /** The operations called and not settled. */
-  *operations(): Iterable<Operation> {
+  *operations(): Iterable<Listed> {
+    yield* this.#called();
+    for (const [low] of this.entries) yield this.entries.listed(low);
+  }
+
+  /** Those of them that are no entries of callers. */
+  *#called(): Iterable<Operation> {
     for (const operation of this.#operations) {
       if (operation.state === QUEUED || operation.state === SUBMITTED) yield operation;
     }
@@ -410,21 +415,10 @@ export class Engine implements Canceller, CompletionReader {
       sqe = queues.getSqe(this.ring);
       if (sqe === null) return null;
     }
-    const operation = this.#free ?? this.grow();
-    this.#free = operation.next;
-    operation.next = null;
-    operation.kind = ENTRY;
-    operation.target = -1;
-    operation.state = SUBMITTED;
-    operation.receiver = receiver;
-    if (this.#recorded) {
-      operation.plain = false;
-      operation.started = performance.now();
-    }
+    this.entries.add(sqe, receiver);
+    if (this.#recorded) this.entries.record();
     this.#inFlight++;
     this.#inKernel++;
-    this.#entries[this.#described] = sqe;
-    this.#owners[this.#described++] = operation;
     this.#started++;
     if (!this.#scheduled) this.schedule();
     return sqe;
@@ -508,7 +502,7 @@ export class Engine implements Canceller, CompletionReader {
   private hasMore(): boolean {
     // A signal, or want of memory, can keep the kernel from taking what it was shown.
     if (!this.#poller && this.ring.sqReady > 0) return true;
-    if (this.#described > 0 || this.#cancellations.waiting) return true;
+    if (this.entries.described > 0 || this.#cancellations.waiting) return true;
     return this.#head !== null && this.hasRoom(this.#head.span);
   }
 
@@ -624,12 +618,8 @@ export class Engine implements Canceller, CompletionReader {
 
   /** Shows the kernel every entry; how many it took, or `-errno` where it can take none for now. */
   private handOver(): number {
-    for (let i = 0; i < this.#described; i++) {
-      const operation = this.#owners[i] as Operation;
-      // Only now is it sure that the caller does not set another, nor ask for no completion.
-      (this.#entries[i] as Sqe).claim(SKIP_OR_DRAIN, operation.index, operation.generation);
-    }
-    this.#described = 0;
+    // Only now is it sure that the caller does not set another `user_data`, nor ask for no completion.
+    if (this.entries.described > 0) this.entries.claim(this.ring, SKIP_OR_DRAIN);
     const handed = queues.submit(this.ring);
     if (handed > 0) {
       this.counters.enters++;
@@ -650,6 +640,10 @@ export class Engine implements Canceller, CompletionReader {
 
   /** One completion, whosever it is. */
   completion(low: number, high: number, res: number, flags: number): void {
+    if (low >= FIRST_ENTRY) {
+      this.completeEntry(low, high, res, flags);
+      return;
+    }
     const operation = this.#operations[low & INDEX];
     if (
       low < 0 ||
@@ -697,6 +691,21 @@ export class Engine implements Canceller, CompletionReader {
     this.end(operation);
   }
 
+  private completeEntry(low: number, high: number, res: number, flags: number): void {
+    const last = (flags & F_MORE) === 0;
+    const receiver = this.entries.take(low, high, last);
+    if (receiver === null) {
+      this.#stray(low, high, res);
+      return;
+    }
+    if (last) {
+      this.#inKernel--;
+      this.#inFlight--;
+      if (this.#recorded) this.#observer?.ended(this.entries.listed(low), res);
+    }
+    deliver(receiver, res, flags, last);
+  }
+
   #stray(low: number, high: number, res: number): void {
     if (low === NOBODY && high === this.token) this.#inKernel--;
     else if (low === MESSAGE && high === this.token && this.onMessage !== null) this.onMessage(res);
@@ -714,7 +723,7 @@ export class Engine implements Canceller, CompletionReader {
     this.#inFlight--;
     if (operation.plain) return;
     if (operation.chained) this.#cancellations.pass(operation);
-    this.#observer?.ended(operation);
+    this.#observer?.ended(operation, operation.res);
     operation.signal?.removeEventListener("abort", operation);
     operation.extra?.[Symbol.dispose]();
     operation.timer?.[Symbol.dispose]();
@@ -785,7 +794,7 @@ export class Engine implements Canceller, CompletionReader {
 
   async #close(deadline: number): Promise<{ leaked: number }> {
     this.#state = "closing";
-    for (const operation of this.operations()) this.cancel(operation, closedError(operation.kind.name));
+    for (const operation of this.#called()) this.cancel(operation, closedError(operation.kind.name));
     const end = performance.now() + deadline;
     while (this.#inKernel > 0 && performance.now() < end) {
       this.#cancellations.askAll();
@@ -801,11 +810,17 @@ export class Engine implements Canceller, CompletionReader {
     });
     this.#state = "closed";
     for (const words of late) this.completion(...words);
-    for (const operation of this.operations()) {
+    for (const operation of this.#called()) {
       if (operation.receiver === null) operation.reject(closedError(operation.kind.name));
       else deliver(operation.receiver, -ECANCELED, 0, true);
       // The ring's own close has seen the last of it.
       if (leaked === 0) this.end(operation);
+    }
+    for (const [low, receiver] of this.entries) {
+      deliver(receiver, -ECANCELED, 0, true);
+      if (leaked > 0) continue;
+      this.#inFlight--;
+      this.entries.release(low & INDEX);
     }
     for (const resolve of this.#whenReady.splice(0)) resolve();
     // It may be one of these, and would keep the engine reachable.
@@ -830,9 +845,4 @@ export class Engine implements Canceller, CompletionReader {
 function refused(error: unknown, extra: Disposable | null): Promise<never> {
   extra?.[Symbol.dispose]();
   return Promise.reject(error);
-}
-
-/** A number other than 0 that nobody guesses, as large as a generation. */
-function randomWord(): number {
-  return 1 + Math.floor(Math.random() * MAX_GENERATION);
 }

@@ -53,10 +53,21 @@ export interface Canceller {
   cancel(operation: Operation, reason: unknown): void;
 }
 
+/** What listings and records tell of an operation. */
+export interface Listed {
+  readonly kind: Kind;
+  readonly target: Target;
+  readonly length: number;
+  readonly about: Subject | undefined;
+  /** When it was called, as `performance.now()` counts; not a number where that was not recorded. */
+  readonly started: number;
+  readonly stack: string | undefined;
+}
+
 /** Who keeps a record of what goes on. */
 export interface Observer {
-  /** An operation is about to be forgotten. */
-  ended(operation: Operation): void;
+  /** An operation has ended, and is about to be forgotten. */
+  ended(operation: Listed, res: number): void;
   /** So many entries were handed over. */
   entered(count: number): void;
   /** A completion has woken the event loop. */
@@ -201,3 +212,8 @@ export class Operation {
 
 /** A number with an index below 2^32 and a generation stays below 2^53. */
 export const MAX_GENERATION = 0x1fffff;
+
+/** A number other than 0 that nobody guesses, as large as a generation. */
+export function randomWord(): number {
+  return 1 + Math.floor(Math.random() * MAX_GENERATION);
+}

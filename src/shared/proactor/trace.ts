@@ -1,7 +1,7 @@
 import { runtime } from "#runtime";
 import { Direct, type Target } from "../ring/direct.ts";
 import type { Engine } from "./engine.ts";
-import type { Observer, Operation } from "./operation.ts";
+import type { Listed, Observer } from "./operation.ts";
 
 const KEPT = 100_000;
 
@@ -86,14 +86,12 @@ export class Trace implements Observer, Disposable {
     if (engine.observed) throw new TypeError("the proactor is being traced: dispose of that trace first");
     this.#engine = engine;
     this.#limit = limit;
-    // Else those without anything special would end without being seen.
-    for (const operation of engine.operations()) operation.plain = false;
     engine.observe(this);
   }
 
   /** @internal */
-  ended(operation: Operation): void {
-    this.#keep(this.#entry(operation, operation.res));
+  ended(operation: Listed, res: number): void {
+    this.#keep(this.#entry(operation, res));
   }
 
   /** @internal */
@@ -128,13 +126,12 @@ export class Trace implements Observer, Disposable {
     return Array.from(this.#engine.operations(), (operation) => this.#entry(operation, "in flight"));
   }
 
-  #entry(operation: Operation, result: number | string): Entry {
-    const { kind, target, length, started } = operation;
+  #entry({ kind, target, length, about, started }: Listed, result: number | string): Entry {
     return {
       name: kind.name,
       from: Number.isNaN(started) ? this.#begun : started,
       to: performance.now(),
-      args: { target: nameOf(target), bytes: length, ...kind.about?.(operation) },
+      args: { target: nameOf(target), bytes: length, ...about },
       outcome: { result },
     };
   }

@@ -341,6 +341,11 @@ export class RingBase {
     return count;
   }
 
+  /** @internal Says whose the completions of entries are, whatever their callers have set: see `claimEntries`. */
+  claimSqes(claims: Int32Array, count: number, flags: number): void {
+    this.#sq.claim(claims, count, flags);
+  }
+
   /** @internal As `drain`, each `user_data` by halves. */
   drainWords(reader: CompletionReader): number {
     const cq = this.#cq;

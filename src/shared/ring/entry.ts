@@ -132,13 +132,9 @@ export class Entry {
     return this;
   }
 
-  /** @internal Takes flags away, and says whose the completions are, as `setDataWords`. */
-  claim(flags: number, low: number, high: number): void {
-    const at = this.mine();
-    const words = this.#words;
-    words[at] = (words[at] as number) & ~(flags << 8);
-    words[at | USER_DATA] = low;
-    words[at | (USER_DATA + 1)] = high;
+  /** @internal Where it begins in the queue's memory, in words. */
+  get place(): number {
+    return this.#at;
   }
 
   /** @internal Forgets what was written, for another operation to be described instead. */
@@ -463,4 +459,20 @@ function beyond(length: number, byteLength: number): RangeError {
 function describe(value: unknown): string {
   if (value === null) return "null";
   return typeof value === "object" ? (value.constructor?.name ?? "an object") : typeof value;
+}
+
+/**
+ * Says whose the completions of entries are, and takes flags away, whatever was written on them before.
+ *
+ * @param words the queue's memory
+ * @param claims of each entry three words: its `place`, and the `user_data` by halves
+ */
+export function claimEntries(words: Int32Array, claims: Int32Array, count: number, flags: number): void {
+  const kept = ~(flags << 8);
+  for (let i = 0; i < 3 * count; i += 3) {
+    const at = (claims[i] as number) & LAST_WORD;
+    words[at] = (words[at] as number) & kept;
+    words[at | USER_DATA] = claims[i + 1] as number;
+    words[at | (USER_DATA + 1)] = claims[i + 2] as number;
+  }
 }

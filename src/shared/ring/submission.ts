@@ -1,6 +1,6 @@
 import { IORING_SETUP_NO_SQARRAY, IORING_SETUP_SQE128, IORING_SETUP_SQPOLL } from "../abi/index.ts";
 import { refusedCombination, skipsSuccess } from "./combination.ts";
-import type { EntryOwner } from "./entry.ts";
+import { claimEntries, type EntryOwner } from "./entry.ts";
 import type { HeldViews } from "./held.ts";
 import type { RingMemory, RingParams } from "./setup.ts";
 import { Sqe } from "./sqe.ts";
@@ -81,6 +81,11 @@ export class SubmissionQueue implements EntryOwner {
     const sqe = this.#slots[tail & this.mask] as Sqe;
     this.tail = (tail + 1) | 0;
     return sqe;
+  }
+
+  /** Says whose the completions of entries are: `claimEntries` of this queue's. */
+  claim(claims: Int32Array, count: number, flags: number): void {
+    claimEntries(this.#sqes, claims, count, flags);
   }
 
   /** Shows the kernel every entry handed out; how many it has yet to take. */
