@@ -131,6 +131,13 @@ describe("in the middle of everything a process", () => {
   }
 });
 
+describe("a proactor that was closed", () => {
+  it("is let go of", bench, () => {
+    const ended = runChild("proactor-close-child.ts", ["closed"], { timeout: 60_000 });
+    assert.ok(ended.status === 0 && ended.stdout.endsWith("done\n"), account(ended));
+  });
+});
+
 describe("promises that nobody keeps", () => {
   it("settle, and hold what they were given until then", bench, () => {
     const ended = runChild("proactor-close-child.ts", ["dropped"], { timeout: 60_000 });

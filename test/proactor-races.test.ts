@@ -357,6 +357,31 @@ describe("a close", () => {
     assert.deepEqual(outcomes(fates), ["ECANCELED", "value"]);
   });
 
+  it("in the moment of which the kernel lets a send's memory go says so", bench, async () => {
+    const policy = (operation: SimulatedOperation): Outcome | undefined =>
+      operation.name === "SEND_ZC" ? { res: 5, delay: (operation.id % 5) / 50 } : undefined;
+    const all = await replay({ kernel: { policy } }, async (race) => {
+      const proactor = race.proactor();
+      const sends = Array.from({ length: 3 }, () => {
+        const memory = alloc(64);
+        const { sent, released } = proactor.sendZc(0, memory);
+        return [fateOf(sent), fateOf(released)] as const;
+      });
+      await race.pause(1);
+      const { leaked } = await proactor.close({ deadline: 0 });
+      race.leaks = leaked > 0;
+      const fates: Fate[] = [];
+      for (const [sent, released] of sends) {
+        await sent;
+        fates.push(await released);
+      }
+      const kept = fates.filter((fate) => "reason" in fate).length;
+      assert.ok(kept <= leaked, `${kept} sends' memory is kept, and ${leaked} operations go on`);
+      return fates;
+    });
+    assert.deepEqual(outcomes(all), ["ECANCELED", "value"]);
+  });
+
   it("that calls fail for a while ends everything", bench, async () => {
     const enterFails = (random: Race["random"]) => (random.oneIn(3) ? -EINTR : 0);
     await replay({ seeds: 50, kernel: { enterFails } }, async (race) => {

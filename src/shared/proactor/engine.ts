@@ -106,6 +106,8 @@ export class Engine implements Canceller, CompletionReader {
   };
   /** Called for messages of other rings; where it is set, those wake this thread. */
   onMessage: ((value: number) => void) | null = null;
+  /** Whether the end that receivers are told of is not the kernel's: it may go on, and their memory is not free. */
+  gaveUp = false;
   /** Whether `block` is called again and again, so that nothing needs to ring. */
   driven = false;
   /** What only those know who may send messages: the high word of these, and of completions that end no operation. */
@@ -810,6 +812,7 @@ export class Engine implements Canceller, CompletionReader {
     });
     this.#state = "closed";
     for (const words of late) this.completion(...words);
+    this.gaveUp = leaked > 0;
     for (const operation of this.#called()) {
       if (operation.receiver === null) operation.reject(closedError(operation.kind.name));
       else deliver(operation.receiver, -ECANCELED, 0, true);

@@ -98,8 +98,7 @@ export class Sending implements ZeroCopySend, Receiver {
   }
 
   #over(): void {
-    // Told by a ring that is closed, the end is that of the proactor's patience.
-    if (this.#engine.ring.closed) this.#keep(closedError(this.#kind.name));
+    if (this.#engine.gaveUp) this.#keep(closedError(this.#kind.name));
     else this.#release();
   }
 
