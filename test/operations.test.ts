@@ -4,6 +4,7 @@ import { constants } from "node:os";
 import process from "node:process";
 import { describe, it } from "node:test";
 import {
+  AttrPi,
   alloc,
   cstring,
   Direct,
@@ -21,8 +22,15 @@ import { pipe } from "./support/harness.ts";
 import { bytes, type Completion, entry, nop, reap, run, Scratch, submitAll, text } from "./support/ring.ts";
 import { mustCall, syscall } from "./support/system.ts";
 
-const { EAGAIN, EBADF, ECANCELED, EINVAL, ENOENT } = constants.errno;
+const { EAGAIN, EBADF, ECANCELED, EFAULT, EINVAL, ENOENT } = constants.errno;
 const ETIME = 62;
+
+/** Why reads and writes have no attributes here; `false` where they have. */
+const noAttributes = (() => {
+  using ring = new Ring({ entries: 4 });
+  const has = (ring.features & abi.IORING_FEAT_RW_ATTR) !== 0;
+  return has ? false : "attributes of reads and writes came with Linux 6.14";
+})();
 
 /** An fd that an operation has opened, closed at the end of the block. */
 class Opened {
@@ -100,6 +108,78 @@ describe("reads and writes with flags", () => {
     run(ring, (sqe) => sqe.prepWrite(ends.write, bytes("now"), 3, -1));
     assert.equal(read(), 3);
     assert.equal(text(memory, 4), "now\0");
+  });
+});
+
+describe("protection information", () => {
+  it("is written where the kernel looks for it, and held until the operation's end", () => {
+    using ring = new Ring({ entries: 8 });
+    const tuples = alloc(64);
+    const attr = new AttrPi(tuples, { flags: 5, appTag: 0x1234, seed: 2n ** 63n + 7n });
+    using never = new Ring({ entries: 8 });
+    const sqe = never.getSqe()?.prepRead(0, alloc(4096), 4096, 0) as Sqe;
+    const before = sqe.toBytes();
+    const after = sqe.setAttrPi(attr).toBytes();
+    assert.deepEqual(after.subarray(0, 48), before.subarray(0, 48));
+    const words = new DataView(after.buffer);
+    assert.equal(words.getBigUint64(abi.io_uring_sqe.attr_ptr, true), BigInt(attr.address));
+    assert.equal(
+      words.getBigUint64(abi.io_uring_sqe.attr_type_mask, true),
+      BigInt(abi.IORING_RW_ATTR_FLAG_PI),
+    );
+    assert.equal(attr.byteLength, abi.io_uring_attr_pi.sizeof);
+    assert.equal(attr.memory, tuples);
+
+    const held = new Uint8Array(attr.byteLength);
+    using scratch = new Scratch();
+    using file = open(scratch.file("f", ""), abi.O_RDWR);
+    const copy = (sqe: Sqe) => sqe.prepWrite(file.fd, attr.address, attr.byteLength, 0);
+    assert.equal(run(ring, copy), held.length);
+    held.set(readFileSync(scratch.path("f")));
+    const view = new DataView(held.buffer);
+    const { flags, app_tag, len, addr, seed, rsvd } = abi.io_uring_attr_pi;
+    assert.deepEqual(
+      [view.getUint16(flags, true), view.getUint16(app_tag, true), view.getUint32(len, true)],
+      [5, 0x1234, 64],
+    );
+    assert.deepEqual(
+      [addr, seed, rsvd].map((at) => view.getBigUint64(at, true)),
+      [BigInt(tuples.address), 2n ** 63n + 7n, 0n],
+    );
+  });
+
+  it("is looked at, and refused by a file that keeps none", { skip: noAttributes }, () => {
+    using ring = new Ring({ entries: 8 });
+    using scratch = new Scratch();
+    using file = open(scratch.file("f", "content"), abi.O_RDWR);
+    using attr = new AttrPi(alloc(64));
+    const memory = alloc(4096);
+    const read = (sqe: Sqe) => sqe.prepRead(file.fd, memory, 4096, 0);
+    assert.equal(
+      run(ring, (sqe) => read(sqe).setAttrPi(8)),
+      -EFAULT,
+    );
+    assert.equal(
+      run(ring, (sqe) => read(sqe).setAttrPi(attr)),
+      -EINVAL,
+    );
+    assert.equal(run(ring, read), 7);
+  });
+
+  it("belongs to reads and writes alone", () => {
+    using ring = new Ring({ entries: 8 });
+    const sqe = ring.getSqe() as Sqe;
+    const attr = new AttrPi(new Uint8Array(8));
+    assert.throws(() => sqe.setAttrPi(attr), TypeError);
+    assert.throws(() => sqe.prepFsync(0, 0).setAttrPi(attr), TypeError);
+    sqe.prepWrite(0, alloc(8), 8, 0);
+    assert.throws(() => sqe.setAttrPi(new Uint8Array(32) as unknown as AttrPi), TypeError);
+    attr[Symbol.dispose]();
+    assert.throws(() => sqe.setAttrPi(attr), TypeError);
+    for (const options of [{ flags: 0x10000 }, { appTag: -1 }, { seed: 2n ** 64n }]) {
+      assert.throws(() => new AttrPi(new Uint8Array(8), options), RangeError);
+    }
+    assert.throws(() => new AttrPi([1] as unknown as Uint8Array), TypeError);
   });
 });
 

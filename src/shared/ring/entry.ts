@@ -48,6 +48,7 @@ const USER_DATA = 8;
 const BUF_INDEX = 10;
 const FILE_INDEX = 11;
 const ADDR3 = 12;
+const ATTR_TYPE_MASK = 14;
 
 // What fields start with, each of its final type: having seen `undefined` there, V8 would check at every use.
 const NO_WORDS = new Int32Array(0);
@@ -284,6 +285,12 @@ export class Entry {
     const at = this.mine();
     this.#words[at] = (this.#words[at] as number) | (bits << 16);
     return this;
+  }
+
+  /** Sets `attr_ptr` and `attr_type_mask`. */
+  protected attributes(address: Int64, mask: number): this {
+    this.put64(this.mine() + ATTR_TYPE_MASK, mask);
+    return this.addr3(address);
   }
 
   /** Sets `addr3` (also `optval`, `attr_ptr`). */

@@ -1,5 +1,6 @@
 /** Encoders and decoders of the structs that io_uring's operations take and fill in. */
 
+export { AttrPi, type AttrPiOptions } from "./attr-pi.ts";
 export { type ControlMessage, decodeControl, encodeControl, type OtherControlMessage } from "./control.ts";
 export { decodeEpollEvents, type EpollEvent, encodeEpollEvent } from "./epoll-event.ts";
 export type { Memory } from "./fields.ts";

@@ -19,6 +19,7 @@ import {
   IORING_OP_WRITE_FIXED,
   IORING_OP_WRITEV,
   IORING_OP_WRITEV_FIXED,
+  IORING_RW_ATTR_FLAG_PI,
   IOSQE_BUFFER_SELECT,
   iovec,
   MADV_COLD,
@@ -46,6 +47,7 @@ import {
   MADV_WIPEONFORK,
   SPLICE_F_FD_IN_FIXED,
 } from "../../abi/index.ts";
+import { AttrPi } from "../../structs/attr-pi.ts";
 import { Iovecs } from "../../structs/iovecs.ts";
 import { Direct, type Target } from "../direct.ts";
 import { Entry, type Int64, type Mem } from "../entry.ts";
@@ -55,6 +57,18 @@ import { Struct } from "../pinned.ts";
 const NOP = IORING_OP_NOP;
 const READ = IORING_OP_READ;
 const WRITE = IORING_OP_WRITE;
+
+/** What can have attributes. */
+const TRANSFERS: ReadonlySet<number> = new Set([
+  IORING_OP_READ,
+  IORING_OP_READ_FIXED,
+  IORING_OP_READV,
+  IORING_OP_READV_FIXED,
+  IORING_OP_WRITE,
+  IORING_OP_WRITE_FIXED,
+  IORING_OP_WRITEV,
+  IORING_OP_WRITEV_FIXED,
+]);
 
 /** Two fds, as the kernel writes them for a pipe. */
 const PIPE_FDS_SIZE = 8;
@@ -462,6 +476,22 @@ export class IoPrep extends Entry {
   prepMadvise64(addr: Mem, length: Int64, advice: number): this {
     const address = this.advised(addr, Number(length), advice);
     return this.opFlags(advice).rw(IORING_OP_MADVISE, -1, address, 0, length);
+  }
+
+  /**
+   * Has a read or write take protection information along. To be called after the helper.
+   *
+   * @param attr kept, with its memory, until no operation is in flight; a raw address, and what it points to, is the caller's to
+   * answer for
+   * @throws TypeError for an entry of another operation
+   *
+   * The completion's `res` is -EINVAL for a file whose device keeps no such information, -EOPNOTSUPP without `O_DIRECT`.
+   * Linux 6.14 (`IORING_FEAT_RW_ATTR`); older kernels do not look at it. See io_uring_enter(2), `attr_ptr`.
+   */
+  setAttrPi(attr: AttrPi | number | bigint): this {
+    if (!TRANSFERS.has(this.opcode()))
+      throw new TypeError("only reads and writes have attributes: call a helper of prepRead's kind first");
+    return this.attributes(this.struct(attr, AttrPi), IORING_RW_ATTR_FLAG_PI);
   }
 
   /** `>>> 0` is how many bytes the kernel makes of a length; what is no such number `rw` refuses. */
