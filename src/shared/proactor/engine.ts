@@ -1,6 +1,7 @@
 import { runtime } from "#runtime";
 import {
   IORING_CQE_F_MORE,
+  IORING_CQE_F_NOTIF,
   IORING_SETUP_SQPOLL,
   IOSQE_CQE_SKIP_SUCCESS,
   IOSQE_IO_DRAIN,
@@ -36,6 +37,7 @@ import { deliver, settle } from "./outcome.ts";
 import { nextTurn, Turn } from "./turn.ts";
 
 const F_MORE = IORING_CQE_F_MORE;
+const F_NOTIF = IORING_CQE_F_NOTIF;
 const SKIP_OR_DRAIN = IOSQE_CQE_SKIP_SUCCESS | IOSQE_IO_DRAIN;
 const ECANCELED = 125;
 const ENOENT = 2;
@@ -55,6 +57,9 @@ const BLIND_MS = 10;
 /** How many turns of the event loop a ring is believed for that says it has something, and has nothing. */
 const PATIENCE = 8;
 
+/** How many operations that have ended may stay in the queue, where more than these wait. */
+const MOST_DEAD = 64;
+
 /** How often a cancellation of everything is repeated, which may have missed what was just on its way, in milliseconds. */
 const RETRY_MS = 20;
 
@@ -63,11 +68,11 @@ const RESERVE = 16;
 
 /** What a proactor has done so far. */
 export interface Counters {
-  /** Entries handed to the kernel. */
+  /** Entries handed to the kernel; those that a poller thread is slow to take may count again. */
   submitted: number;
   /** Completions that were read. */
   completed: number;
-  /** Calls that handed entries over. */
+  /** Calls that handed entries over, or showed a poller thread that there were some. */
   enters: number;
   /** Turns of the event loop that a completion caused. */
   wakes: number;
@@ -111,7 +116,9 @@ export class Engine implements Canceller, CompletionReader {
   /** Whether `block` is called again and again, so that nothing needs to ring. */
   driven = false;
   /** What only those know who may send messages: the high word of these, and of completions that end no operation. */
-  readonly token: number;
+  readonly token: number = randomWord();
+  /** Whether other rings may put completions into this one. */
+  readonly addressable: boolean;
   readonly #debug: boolean;
   #observer: Observer | null = null;
   /** Whether more of each operation is kept than it needs, for `operations` or an observer. */
@@ -132,6 +139,10 @@ export class Engine implements Canceller, CompletionReader {
   #standing = 0;
   /** Operations in the queue. */
   #waiting = 0;
+  /** Those among them that ended before their turn. */
+  #dead = 0;
+  /** Operations with a limit of time that were queued since the last flush. */
+  readonly #timed: Operation[] = [];
   /** Operations ever called, to tell whether more are coming. */
   #started = 0;
   #seen = 0;
@@ -190,7 +201,7 @@ export class Engine implements Canceller, CompletionReader {
   constructor(ring: DrivenRing, debug: boolean, addressable = false) {
     this.ring = ring;
     this.#debug = this.#recorded = debug;
-    this.token = addressable ? randomWord() : 0;
+    this.addressable = addressable;
     this.#cancellations = new Cancellations(ring, this.token, () => this.schedule());
     const probe = ring.probe();
     this.#supported = Array.from({ length: 256 }, (_, opcode) => probe.supports(opcode));
@@ -314,8 +325,10 @@ export class Engine implements Canceller, CompletionReader {
     // It stays among the free until nothing can be wrong any more.
     const operation = this.#free ?? this.grow();
     if (memory === null) {
+      // What needs none says how long it is.
+      if (length === undefined) throw new TypeError("memory is needed, or a length where there is none");
       operation.address = 0;
-      operation.length = length ?? 0;
+      operation.length = length;
     } else {
       lend(operation, memory, length, this.ring);
     }
@@ -369,6 +382,7 @@ export class Engine implements Canceller, CompletionReader {
     // Who knows the ring's fd can send completions: what others make up, small numbers first, must not be an operation's.
     operation.generation = randomWord();
     this.#operations.push(operation);
+    this.#free = operation;
     return operation;
   }
 
@@ -380,6 +394,7 @@ export class Engine implements Canceller, CompletionReader {
     this.#tail = operation;
     this.#waiting++;
     this.#started++;
+    if (!operation.plain && operation.deadline > 0) this.#timed.push(operation);
     if (!this.#scheduled) this.schedule();
   }
 
@@ -410,6 +425,8 @@ export class Engine implements Canceller, CompletionReader {
    */
   entry(receiver: Receiver): Sqe | null {
     if (this.#state !== "open") throw closedError("entry");
+    if (typeof receiver?.complete !== "function")
+      throw new TypeError("a receiver with a method complete is needed");
     if (!this.hasRoom(1)) return null;
     let sqe = queues.getSqe(this.ring);
     if (sqe === null) {
@@ -440,6 +457,9 @@ export class Engine implements Canceller, CompletionReader {
       this.#waiting--;
       operation.reject(reason);
       this.letGo(operation);
+      if (++this.#dead > Math.max(this.#waiting, MOST_DEAD)) this.#bury();
+      // Somebody may wait for the queue to be empty.
+      this.schedule();
       return;
     }
     if (operation.state !== SUBMITTED && operation.state !== QUEUED) return;
@@ -447,6 +467,24 @@ export class Engine implements Canceller, CompletionReader {
     operation.cancelled = true;
     operation.reason = reason;
     if (operation.state === SUBMITTED) this.#cancellations.ask(operation);
+  }
+
+  /** Takes what has ended out of the queue, of which its head may be a long time in coming. */
+  #bury(): void {
+    let operation = this.#head;
+    this.#head = this.#tail = null;
+    this.#dead = 0;
+    for (let next: Operation | null; operation !== null; operation = next) {
+      next = operation.next;
+      if (operation.state === DEAD) {
+        this.recycle(operation);
+        continue;
+      }
+      operation.next = null;
+      if (this.#tail === null) this.#head = operation;
+      else this.#tail.next = operation;
+      this.#tail = operation;
+    }
   }
 
   // ---------------------------------------------------------------------------------------------------- the loop
@@ -516,7 +554,7 @@ export class Engine implements Canceller, CompletionReader {
       return this.#doorbell.arm();
     } catch {
       // There is no room for an eventfd, and perhaps nobody to tell: the ring is looked at now and then until there is.
-      this.#blind ??= new Alarm(BLIND_MS, this.#onLook, this.#ref);
+      this.#blind ??= new Alarm(BLIND_MS, this.#onLook, this.#holds);
       return true;
     }
   }
@@ -551,6 +589,7 @@ export class Engine implements Canceller, CompletionReader {
       if (operation.state === DEAD) {
         this.shift(operation);
         this.recycle(operation);
+        this.#dead--;
         continue;
       }
       const { span } = operation;
@@ -563,7 +602,15 @@ export class Engine implements Canceller, CompletionReader {
       filled++;
     }
     if (this.#head !== null && filled > 0) this.counters.spilled++;
+    if (this.#timed.length > 0) this.#watch();
     return filled;
+  }
+
+  /** Has those end in time that stay in the queue: the kernel's timer would begin with their turn. */
+  #watch(): void {
+    for (const operation of this.#timed.splice(0)) {
+      if (operation.state === QUEUED && operation.deadline > 0) this.#setAlarm(operation);
+    }
   }
 
   /** Whether so many completions more will fit into their queue. */
@@ -598,11 +645,14 @@ export class Engine implements Canceller, CompletionReader {
     if (operation.standing) this.#standing++;
     if (operation.deadline > 0 && operation.kind.blocks !== true) this.#describeTimer(sqe, operation);
     else if (operation.entryFlags !== 0) sqe.addFlags(operation.entryFlags);
-    if (operation.deadline > 0 && operation.kind.blocks === true) this.#setAlarm(operation);
+    if (operation.deadline > 0 && operation.kind.blocks === true && operation.alarm === null)
+      this.#setAlarm(operation);
   }
 
   #describeTimer(sqe: Sqe, operation: Operation): void {
     sqe.addFlags(operation.entryFlags | IOSQE_IO_LINK);
+    operation.alarm?.[Symbol.dispose]();
+    operation.alarm = null;
     const time = encodeTimespec(Math.max(operation.deadline - performance.now(), 0));
     operation.timer = time;
     operation.pending = 2;
@@ -659,7 +709,8 @@ export class Engine implements Canceller, CompletionReader {
     const last = (flags & F_MORE) === 0;
     if (operation.receiver !== null && (low & TIMER) === 0) {
       const { receiver } = operation;
-      operation.res = res;
+      // That memory is free is no result.
+      if ((flags & F_NOTIF) === 0) operation.res = res;
       if (last) {
         this.#inKernel--;
         if (operation.standing) this.#standing--;
@@ -753,7 +804,11 @@ export class Engine implements Canceller, CompletionReader {
   }
 
   #hold(): void {
-    this.#doorbell?.hold(this.#ref && (this.#inFlight > 0 || this.#listening));
+    this.#doorbell?.hold(this.#holds);
+  }
+
+  get #holds(): boolean {
+    return this.#ref && (this.#inFlight > 0 || this.#listening);
   }
 
   /** How often a completion rang for this thread. */
@@ -773,7 +828,7 @@ export class Engine implements Canceller, CompletionReader {
       this.#doorbell?.silence();
       this.fill();
       this.handOver();
-      if (this.reap() === 0 && (this.#inKernel > 0 || this.#listening)) {
+      if (this.reap() === 0 && !this.hasMore() && (this.#inKernel > 0 || this.#listening)) {
         queues.submitAndWait(this.ring, 1, timeout);
       }
     } finally {
@@ -790,12 +845,18 @@ export class Engine implements Canceller, CompletionReader {
    * @returns how many operations may still be running
    */
   close(deadline: number): Promise<{ leaked: number }> {
-    this.#closing ??= this.#close(deadline);
+    this.#closing ??= this.#close(deadline).catch((error: unknown) => {
+      // It can be asked for again.
+      this.#closing = null;
+      throw error;
+    });
     return this.#closing;
   }
 
   async #close(deadline: number): Promise<{ leaked: number }> {
     this.#state = "closing";
+    // The queues are being read, and the last of them may be the caller's.
+    if (this.#flushing) await null;
     for (const operation of this.#called()) this.cancel(operation, closedError(operation.kind.name));
     const end = performance.now() + deadline;
     while (this.#inKernel > 0 && performance.now() < end) {

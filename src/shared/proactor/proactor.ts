@@ -1,3 +1,4 @@
+import { checkDeadline } from "../ring/close.ts";
 import type { Target } from "../ring/direct.ts";
 import type { Ring } from "../ring/ring.ts";
 import type { Sqe } from "../ring/sqe.ts";
@@ -143,7 +144,8 @@ export class Proactor extends ContinuingOperations {
   get address(): ProactorAddress {
     const engine = this.#engine;
     if (engine.closed) throw new TypeError("the proactor is closed: it has no address any more");
-    if (engine.token === 0) throw new TypeError("only a proactor made with addressable: true has an address");
+    if (!engine.addressable)
+      throw new TypeError("only a proactor made with addressable: true has an address");
     this.#inbox ??= new Inbox(engine);
     return { fd: engine.ring.fd, token: engine.token };
   }
@@ -214,10 +216,13 @@ export class Proactor extends ContinuingOperations {
    *
    * @param options `deadline`: milliseconds to wait for what can not be cancelled, 1000 unless given
    * @returns `leaked`: how many operations may still be running, whose memory is then kept for good
+   * @throws RangeError for a deadline that is no number of milliseconds: the proactor stays open
    */
   async close(options: { deadline?: number } = {}): Promise<{ leaked: number }> {
+    const { deadline = 1000 } = options;
+    checkDeadline(deadline);
     this.endIterators();
-    const closed = this.#engine.close(options.deadline ?? 1000);
+    const closed = this.#engine.close(deadline);
     this.#inbox?.wake();
     try {
       const result = await closed;

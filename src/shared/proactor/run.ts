@@ -1,4 +1,5 @@
 import { runtime } from "#runtime";
+import { Alarm } from "./alarm.ts";
 import type { Engine } from "./engine.ts";
 import { nextTurn } from "./turn.ts";
 
@@ -33,7 +34,9 @@ export async function drive(engine: Engine, { until, slice }: RunOptions): Promi
       if (due) served = now;
       await new Promise<void>(due ? (resolve) => runtime.turn(resolve) : nextTurn);
       if (end.reached) return end.check();
-      if (!engine.block(engine.closed ? Math.min(longest, CLOSING_MS) : longest)) return;
+      // Alarms are timers of the runtime's, and part of what operations are.
+      const most = Math.min(longest, Alarm.next(), engine.closed ? CLOSING_MS : longest);
+      if (!engine.block(most)) return;
     }
   } finally {
     engine.driven = false;

@@ -15,7 +15,7 @@ import {
   IORING_SQ_TASKRUN,
 } from "../abi/index.ts";
 import type { Shim } from "../runtime.ts";
-import { type CloseResult, quiesce } from "./close.ts";
+import { type CloseResult, checkDeadline, quiesce } from "./close.ts";
 import { type CompletionCallback, CompletionQueue, type CompletionReader } from "./completion.ts";
 import type { Cqe } from "./cqe.ts";
 import { enterError, registerError } from "./diagnosis.ts";
@@ -460,9 +460,7 @@ export class RingBase {
    */
   close(options: { deadline?: number } = {}): CloseResult {
     const { deadline = 1000 } = options;
-    if (typeof deadline !== "number" || !(deadline >= 0)) {
-      throw new RangeError(`deadline must be a number of milliseconds, not ${deadline}`);
-    }
+    checkDeadline(deadline);
     return this.closeSeeing(deadline, { completion() {} });
   }
 

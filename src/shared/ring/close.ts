@@ -38,6 +38,12 @@ export interface CloseResult {
   readonly leaked: number;
 }
 
+/** Throws a `RangeError` for what is no number of milliseconds. */
+export function checkDeadline(deadline: number): void {
+  if (typeof deadline !== "number" || !(deadline >= 0))
+    throw new RangeError(`deadline must be a number of milliseconds, not ${deadline}`);
+}
+
 /** What ending a ring's operations needs of the ring. */
 export interface QuiescingRing {
   readonly sq: SubmissionQueue;

@@ -86,6 +86,8 @@ export class SubmissionQueue implements EntryOwner {
   /** Says whose the completions of entries are: `claimEntries` of this queue's. */
   claim(claims: Int32Array, count: number, flags: number): void {
     claimEntries(this.#sqes, claims, count, flags);
+    // What is still wrong with one the kernel tells the receiver: the others are not to wait for it.
+    this.#doubted = false;
   }
 
   /** Shows the kernel every entry handed out; how many it has yet to take. */

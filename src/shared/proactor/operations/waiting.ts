@@ -473,7 +473,8 @@ export abstract class WaitOperations extends SocketOperations {
       if (payload !== undefined && !(payload instanceof Uint8Array))
         throw new TypeError("payload must be a Uint8Array");
       const extra = payload === undefined ? null : new Values(new Uint8Array(payload));
-      return this.call<number>(URING_CMD, target, memory, length, command, flags, options, extra);
+      const size = memory === null ? (length ?? 0) : length;
+      return this.call<number>(URING_CMD, target, memory, size, command, flags, options, extra);
     });
   }
 

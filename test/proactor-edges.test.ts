@@ -1,0 +1,192 @@
+// What a proactor is asked for in unusual moments: full queues, receivers that close it, arguments that are none.
+
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
+import { setImmediate, setTimeout } from "node:timers/promises";
+import { Proactor, type Receiver, UringError } from "uring";
+import * as abi from "uring/abi";
+import { type SimulatedOperation, simulateKernel } from "uring/testing";
+import { pipe } from "./support/harness.ts";
+import { bytes, range } from "./support/ring.ts";
+import { writesFromThread } from "./support/system.ts";
+
+const bench = { timeout: 60_000 };
+const EINVAL = 22;
+
+/** What became of a promise, in a word. */
+async function word(promise: Promise<unknown>): Promise<string> {
+  try {
+    return `${await promise}`;
+  } catch (error) {
+    return error instanceof UringError ? error.code : (error as Error).name;
+  }
+}
+
+describe("a receiver that closes the proactor", () => {
+  it("can do so, whether or not it is the last to be told", bench, async () => {
+    for (const others of [0, 3]) {
+      const proactor = new Proactor();
+      const closed = new Promise((resolve) => {
+        proactor.entry({ complete: () => resolve(proactor.close()) })?.prepNop();
+      });
+      const nops = range(others).map(() => word(proactor.nop()));
+      assert.deepEqual(await closed, { leaked: 0 });
+      for (const nop of nops) assert.match(await nop, /^(0|ECANCELED)$/);
+      assert.ok(proactor.ring.closed);
+    }
+  });
+});
+
+describe("an entry that no kernel takes", () => {
+  it("fails by itself, and holds nothing up", bench, async () => {
+    await using proactor = new Proactor();
+    const res = new Promise<number>((complete) => {
+      proactor.entry({ complete })?.prepRecvMultishot(0, 0, 0, 0);
+    });
+    const nop = proactor.nop();
+    assert.equal(await res, -EINVAL);
+    assert.equal(await nop, 0);
+    assert.deepEqual(await proactor.close(), { leaked: 0 });
+  });
+});
+
+describe("a blocking drive", () => {
+  it("hands over all that is queued before it waits", bench, async () => {
+    const proactor = new Proactor({ entries: 4 });
+    using ends = pipe();
+    const work = async () => {
+      await proactor.timeout(5);
+      await proactor.nop();
+      // As long as the event loop is to be kept waiting at most, and longer.
+      for (const end = performance.now() + 10; performance.now() < end; );
+      const polls = range(400).map(() => proactor.poll(ends.read, abi.POLLIN));
+      const written = proactor.write(ends.write, bytes("x"));
+      await Promise.all([...polls, written]);
+      return proactor.inFlight;
+    };
+    const done = work();
+    await proactor.run({ until: done });
+    assert.equal(await done, 0);
+    await proactor.close();
+  });
+
+  it("ends in time what the kernel's timers do not end", bench, async () => {
+    const proactor = new Proactor();
+    using from = pipe();
+    using to = pipe();
+    const splice = word(proactor.splice(from.read, to.write, 10, { timeout: 20 }));
+    const begin = performance.now();
+    await proactor.run({ until: splice });
+    assert.equal(await splice, "TimeoutError");
+    assert.ok(performance.now() - begin < 20_000);
+    await proactor.close();
+  });
+});
+
+describe("an operation that waits for room", () => {
+  it("is ended by its limit of time", bench, async () => {
+    const proactor = new Proactor({ entries: 4, cqEntries: 4 });
+    using ends = pipe();
+    const polls = range(4).map(() => word(proactor.poll(ends.read, abi.POLLIN)));
+    assert.equal(await word(proactor.nop({ timeout: 20 })), "TimeoutError");
+    const patient = word(proactor.nop({ timeout: 3_600_000 }));
+    await setImmediate();
+    assert.equal(proactor.inFlight, 5);
+    await proactor.close();
+    for (const poll of polls) assert.equal(await poll, "ECANCELED");
+    assert.equal(await patient, "ECANCELED");
+  });
+
+  it("and is aborted leaves the queue empty to who waits for that", bench, async () => {
+    const proactor = new Proactor({ entries: 2, cqEntries: 2 });
+    using ends = pipe();
+    const poll = word(proactor.poll(ends.read, abi.POLLIN));
+    const controller = new AbortController();
+    const queued = word(proactor.nop({ signal: controller.signal }));
+    await setImmediate();
+    const ready = proactor.ready();
+    controller.abort();
+    assert.equal(await queued, "AbortError");
+    await ready;
+    await proactor.close();
+    assert.equal(await poll, "ECANCELED");
+  });
+
+  it("and is aborted is kept no longer than those before it, in order", bench, async () => {
+    const proactor = new Proactor({ entries: 2, cqEntries: 4 });
+    using ends = pipe();
+    const polls = range(4).map(() => proactor.poll(ends.read, abi.POLLIN));
+    const order: number[] = [];
+    const kept = range(10).map((i) => proactor.nop().then(() => order.push(i)));
+    const reasons: Promise<string>[] = [];
+    for (let i = 0; i < 1000; i++) {
+      const controller = new AbortController();
+      reasons.push(word(proactor.nop({ signal: controller.signal })));
+      if (i % 2 === 0) await setImmediate();
+      controller.abort();
+    }
+    const last = proactor.nop().then(() => order.push(10));
+    assert.deepEqual(new Set(await Promise.all(reasons)), new Set(["AbortError"]));
+    writesFromThread(ends.write).join();
+    await Promise.all([...polls, ...kept, last]);
+    assert.deepEqual(order, range(11));
+    await proactor.close();
+  });
+});
+
+describe("a completion that somebody made up", () => {
+  it("passes for none of the proactor's own", bench, async () => {
+    await using proactor = new Proactor();
+    for (const userData of [0xffffffff, 0xfffffffe, 0]) {
+      await proactor.msgRing(proactor.ring.fd, 0, userData);
+      await proactor.timeout(1);
+    }
+    assert.equal(proactor.counters.stale, 3);
+    assert.equal(proactor.inFlight, 0);
+  });
+});
+
+describe("arguments that are none", () => {
+  it("are refused: memory, receivers, deadlines", bench, async () => {
+    const proactor = new Proactor();
+    const none = null as unknown as Uint8Array;
+    await assert.rejects(proactor.read(0, none), TypeError);
+    await assert.rejects(proactor.write(0, none), TypeError);
+    for (const receiver of [null, undefined, {}, 1]) {
+      assert.throws(() => proactor.entry(receiver as unknown as Receiver), TypeError);
+    }
+    for (const deadline of [Number.NaN, -1, "1000", {}, null]) {
+      await assert.rejects(proactor.close({ deadline: deadline as number }), RangeError);
+    }
+    assert.equal(proactor.closed, false);
+    assert.equal(await proactor.nop(), 0);
+    assert.deepEqual(await proactor.close({ deadline: 1000 }), { leaked: 0 });
+  });
+
+  it("leave nothing behind, however often", bench, async () => {
+    const indices: bigint[] = [];
+    const policy = ({ userData64 }: SimulatedOperation) => {
+      indices.push(userData64 & 0xffffffn);
+      return undefined;
+    };
+    using _kernel = simulateKernel({ policy });
+    const proactor = new Proactor();
+    for (let i = 0; i < 100; i++) await assert.rejects(proactor.read(0, "none" as unknown as Uint8Array));
+    await Promise.all(range(3).map(() => proactor.nop()));
+    assert.deepEqual(indices, [0n, 1n, 2n]);
+    await proactor.close();
+  });
+});
+
+describe("a limit of time longer than timers can be", () => {
+  it("does not run out", bench, async () => {
+    const proactor = new Proactor();
+    using from = pipe();
+    using to = pipe();
+    const splice = word(proactor.splice(from.read, to.write, 10, { timeout: 2 ** 31 + 5 }));
+    await setTimeout(20);
+    assert.equal(proactor.inFlight, 1);
+    await proactor.close();
+    assert.equal(await splice, "ECANCELED");
+  });
+});
