@@ -178,6 +178,22 @@ describe("arguments that are none", () => {
   });
 });
 
+describe("memory that is transferred while the kernel uses it", () => {
+  for (const debug of [false, true]) {
+    it(`${debug ? "is told of" : "is the caller's own affair"}, debug: ${debug}`, bench, async () => {
+      await using proactor = new Proactor({ debug });
+      using ends = pipe();
+      const view = new Uint8Array(4096);
+      const read = word(proactor.read(ends.read, view));
+      proactor.flush();
+      const moved = view.buffer.transfer();
+      await proactor.write(ends.write, bytes("data"));
+      assert.equal(await read, debug ? "TypeError" : "4");
+      assert.equal(moved.byteLength, 4096);
+    });
+  }
+});
+
 describe("a limit of time longer than timers can be", () => {
   it("does not run out", bench, async () => {
     const proactor = new Proactor();

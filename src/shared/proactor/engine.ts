@@ -19,7 +19,7 @@ import { type DrivenRing, queues } from "./driven-ring.ts";
 import { ENTRY, Entries } from "./entries.ts";
 import { closedError, timeoutError, unsupported } from "./failure.ts";
 import type { Lease } from "./lease.ts";
-import { giveBack, lend } from "./memory.ts";
+import { checkStayed, giveBack, lend } from "./memory.ts";
 import {
   type Canceller,
   DEAD,
@@ -740,8 +740,19 @@ export class Engine implements Canceller, CompletionReader {
     }
     // The timer may be the last to come.
     if (!last || --operation.pending > 0) return;
-    settle(operation, operation.res);
+    if (this.#debug) this.#settleChecked(operation);
+    else settle(operation, operation.res);
     this.end(operation);
+  }
+
+  #settleChecked(operation: Operation): void {
+    try {
+      checkStayed(operation);
+    } catch (error) {
+      operation.reject(error);
+      return;
+    }
+    settle(operation, operation.res);
   }
 
   private completeEntry(low: number, high: number, res: number, flags: number): void {

@@ -55,6 +55,14 @@ function lendOther(
   }
 }
 
+/** Throws a `TypeError` where an operation's memory was given away while the kernel used it. */
+export function checkStayed({ memory, length, kind }: Operation): void {
+  if (length === 0 || !ArrayBuffer.isView(memory) || memory.byteLength > 0) return;
+  throw new TypeError(
+    `the memory of this ${kind.name} was transferred while the kernel used it: whoever has it now may see it change`,
+  );
+}
+
 /** The kernel is done with an operation's memory. */
 export function giveBack(memory: object): void {
   if (memory instanceof Pinned) Pinned.done(memory);
