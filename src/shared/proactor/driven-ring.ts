@@ -4,6 +4,7 @@ import { Ring } from "../ring/ring.ts";
 import type { Sqe } from "../ring/sqe.ts";
 
 let end: (ring: DrivenRing, deadline: number, seen: CompletionReader) => CloseResult;
+let endBufRings: (ring: DrivenRing, leaked: number) => void;
 
 /**
  * A ring whose queues are a proactor's own. Everything else of it is the caller's to use: what it supports, and what can
@@ -62,6 +63,7 @@ export class DrivenRing extends Ring {
   static {
     // Within the class, which alone may call it, and out of everybody's reach.
     end = (ring, deadline, seen) => ring.closeSeeing(deadline, seen);
+    endBufRings = (ring, leaked) => ring.endBufRings(leaked);
   }
 }
 
@@ -82,7 +84,11 @@ export const queues = {
     submitAndWait.call(ring, count, timeout === Number.POSITIVE_INFINITY ? undefined : { timeout }),
   sqringWait: (ring: DrivenRing): number => sqringWait.call(ring),
   drainWords: (ring: DrivenRing, reader: CompletionReader): number => drainWords.call(ring, reader),
-  /** `seen` is told of what completes meanwhile, and must not use the ring. */
+  /**
+   * `seen` is told of what completes meanwhile, and must not use the ring. What that has brought may be in buffers, whose
+   * rings stay until `endBufRings`.
+   */
   close: (ring: DrivenRing, deadline: number, seen: CompletionReader): CloseResult =>
     end(ring, deadline, seen),
+  endBufRings: (ring: DrivenRing, leaked: number): void => endBufRings(ring, leaked),
 };

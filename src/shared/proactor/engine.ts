@@ -884,6 +884,7 @@ export class Engine implements Canceller, CompletionReader {
     });
     this.#state = "closed";
     for (const words of late) this.completion(...words);
+    queues.endBufRings(this.ring, leaked);
     this.gaveUp = leaked > 0;
     for (const operation of this.#called()) {
       if (operation.receiver === null) operation.reject(closedError(operation.kind.name));

@@ -191,13 +191,17 @@ export class BufRingRegistration extends FileRegistration {
   override close(options?: { deadline?: number }): CloseResult {
     const wasOpen = !this.closed;
     const result = super.close(options);
-    if (!wasOpen) return result;
+    if (wasOpen) this.endBufRings(result.leaked);
+    return result;
+  }
+
+  /** Gives back what the buffer rings are made of, once the ring is closed, but no buffers where operations are leaked. */
+  protected endBufRings(leaked: number): void {
     for (const [bufferRing, own] of this.#bufferRings) {
       bufferRing.end();
-      if (result.leaked === 0) own?.[Symbol.dispose]();
+      if (leaked === 0) own?.[Symbol.dispose]();
     }
     this.#bufferRings.clear();
-    return result;
   }
 
   /** Registers a ring of buffers in memory of the library's own or, if asked to, the kernel's; that memory. */
