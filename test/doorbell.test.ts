@@ -113,6 +113,17 @@ describe("a doorbell", () => {
     assert.deepEqual(await opened(before), []);
   });
 
+  it("closes though its eventfd was unregistered by others", async () => {
+    const before = openFds();
+    {
+      using belled = new BelledRing();
+      assert.equal(belled.doorbell.arm(), true);
+      belled.ring.unregisterEventfd();
+      belled.doorbell.close();
+    }
+    assert.deepEqual(await opened(before), []);
+  });
+
   it("leaves no fd where it finds no room", async () => {
     const before = openFds();
     for (const [overrides, errno, syscall] of [

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { Proactor } from "uring";
+import { alloc, Proactor, type Ring } from "uring";
 import { IORING_ENTER_GETEVENTS, IOU_PBUF_RING_MMAP } from "uring/abi";
 import { ringArena } from "../src/shared/ring/setup.ts";
 import { pipe } from "./support/harness.ts";
@@ -13,6 +13,91 @@ import { withShim } from "./support/runtime.ts";
 import { mustCall } from "./support/system.ts";
 
 const bench = { timeout: 60_000 };
+
+/**
+ * What of a proactor's ring is its caller's. What reaches the queues or the eventfd, or has completions come that are no
+ * operation's, is not.
+ */
+const ACCESS: Readonly<Record<keyof Ring, "open" | "refused" | "without tags">> = {
+  fd: "open",
+  params: "open",
+  features: "open",
+  memory: "open",
+  closed: "open",
+  sqReady: "open",
+  sqSpaceLeft: "open",
+  sqDropped: "open",
+  cqReady: "open",
+  cqOverflow: "open",
+  cqHasOverflow: "open",
+  pending: "open",
+  inFlight: "open",
+  probe: "open",
+  getSqe: "refused",
+  submit: "refused",
+  submitAndWait: "refused",
+  submitAndGetEvents: "refused",
+  getEvents: "open",
+  sqringWait: "open",
+  drain: "refused",
+  copyCqes: "refused",
+  claimSqes: "refused",
+  drainWords: "refused",
+  peekCqe: "refused",
+  waitCqe: "refused",
+  forEachCqe: "refused",
+  cqAdvance: "refused",
+  enableRings: "open",
+  detach: "refused",
+  close: "refused",
+  registerBuffers: "open",
+  registerBuffersTags: "refused",
+  registerBuffersSparse: "open",
+  registerBuffersUpdateTag: "without tags",
+  unregisterBuffers: "open",
+  cloneBuffers: "open",
+  cloneBuffersOffset: "open",
+  registerFiles: "open",
+  registerFilesTags: "refused",
+  registerFilesSparse: "open",
+  registerFilesUpdate: "open",
+  registerFilesUpdateTag: "without tags",
+  unregisterFiles: "open",
+  registerFileAllocRange: "open",
+  setupBufRing: "open",
+  freeBufRing: "open",
+  registerBufRing: "open",
+  unregisterBufRing: "open",
+  bufRingHead: "open",
+  bufRingCqAdvance: "refused",
+  registerEventfd: "refused",
+  registerEventfdAsync: "refused",
+  unregisterEventfd: "refused",
+  cqEventfdEnabled: "open",
+  cqEventfdToggle: "refused",
+  setIowait: "open",
+  registerNapi: "open",
+  unregisterNapi: "open",
+  registerClock: "open",
+  registerIowqAff: "open",
+  unregisterIowqAff: "open",
+  registerIowqMaxWorkers: "open",
+  registerPersonality: "open",
+  unregisterPersonality: "open",
+  registerRestrictions: "open",
+  registerSyncCancel: "open",
+  registerRingFd: "open",
+  unregisterRingFd: "open",
+  closeRingFd: "open",
+  resizeRings: "refused",
+  registerRegion: "open",
+  registerWaitRegion: "open",
+  submitAndWaitReg: "refused",
+  registerIfq: "open",
+  registerZcrxCtrl: "open",
+  registerBpfFilter: "open",
+  [Symbol.dispose]: "refused",
+};
 
 /** How many blocks that rings live in are taken and not given back, once something has been done. */
 async function blocksKept(work: () => Promise<void>): Promise<number> {
@@ -33,6 +118,48 @@ async function blocksKept(work: () => Promise<void>): Promise<number> {
   }
   return kept;
 }
+
+describe("the ring of a proactor", () => {
+  for (const name of Reflect.ownKeys(ACCESS) as (keyof Ring)[]) {
+    if (ACCESS[name] !== "refused") continue;
+    it(`refuses ${String(name)}`, bench, async () => {
+      await using proactor = new Proactor();
+      await proactor.timeout(1);
+      const method = proactor.ring[name] as () => unknown;
+      assert.throws(() => method.call(proactor.ring), { name: "TypeError", message: /are a proactor's/ });
+      // It rings as before.
+      await proactor.timeout(1);
+    });
+  }
+
+  it("is a ring like any other for the rest", bench, async () => {
+    await using proactor = new Proactor();
+    const { ring } = proactor;
+    for (const name of Reflect.ownKeys(ACCESS)) {
+      if (ACCESS[name as keyof Ring] !== "open") continue;
+      assert.equal(Object.hasOwn(Object.getPrototypeOf(ring), name), false, String(name));
+    }
+    assert.equal(ring.getEvents(), 0);
+    assert.equal(ring.cqEventfdEnabled, true);
+  });
+
+  it("takes files and buffers without tags", bench, async () => {
+    await using proactor = new Proactor();
+    const { ring } = proactor;
+    using memory = alloc(64);
+    ring.registerBuffersSparse(1);
+    ring.registerFilesSparse(1);
+    const refusal = { name: "TypeError", message: /are a proactor's/ };
+    assert.throws(() => ring.registerBuffersUpdateTag(0, [memory], [1]), refusal);
+    assert.throws(() => ring.registerFilesUpdateTag(0, [0], [1]), refusal);
+    assert.equal(ring.registerBuffersUpdateTag(0, [memory]), 1);
+    assert.equal(ring.registerFilesUpdateTag(0, [0]), 1);
+    ring.unregisterBuffers();
+    ring.unregisterFiles();
+    await proactor.timeout(1);
+    assert.equal(proactor.counters.stale, 0);
+  });
+});
 
 describe("the close of a proactor", () => {
   it("gives back what its buffer groups are made of", bench, async () => {

@@ -1,7 +1,9 @@
 import { runtime } from "#runtime";
+import { UringError } from "../errors.ts";
 import { errnoError } from "../ring/errno.ts";
 import type { Ring } from "../ring/ring.ts";
 import type { Watch } from "../runtime.ts";
+import { queues } from "./driven-ring.ts";
 
 /** How many numbers of an eventfd are tried. */
 const ATTEMPTS = 64;
@@ -49,15 +51,15 @@ export class Doorbell {
   arm(): boolean {
     if (this.#watch === undefined) this.#connect();
     // In this order: what comes in between rings, or is seen here.
-    this.#ring.cqEventfdToggle(true);
+    queues.cqEventfdToggle(this.#ring, true);
     this.#armed = !this.#ring.pending;
-    if (!this.#armed) this.#ring.cqEventfdToggle(false);
+    if (!this.#armed) queues.cqEventfdToggle(this.#ring, false);
     return this.#armed;
   }
 
   /** After `arm` has found something: arms all the same, for who looks himself at what is there. */
   armBlindly(): void {
-    this.#ring.cqEventfdToggle(true);
+    queues.cqEventfdToggle(this.#ring, true);
     this.#armed = true;
   }
 
@@ -65,7 +67,7 @@ export class Doorbell {
   silence(): void {
     if (!this.#armed) return;
     this.#armed = false;
-    this.#ring.cqEventfdToggle(false);
+    queues.cqEventfdToggle(this.#ring, false);
   }
 
   /** Says whether the process is to be kept running for it. */
@@ -80,7 +82,12 @@ export class Doorbell {
   close(): void {
     if (this.#watch === undefined) return;
     this.silence();
-    this.#ring.unregisterEventfd();
+    try {
+      queues.unregisterEventfd(this.#ring);
+    } catch (error) {
+      // Who has the ring's fd may have done so.
+      if (!(error instanceof UringError && error.code === "ENXIO")) throw error;
+    }
     this.#watch.close();
     this.#watch = undefined;
   }
@@ -100,8 +107,8 @@ export class Doorbell {
       for (const fd of refused) shim.close(fd);
     }
     try {
-      this.#ring.cqEventfdToggle(false);
-      this.#ring.registerEventfd(eventfd);
+      queues.cqEventfdToggle(this.#ring, false);
+      queues.registerEventfd(this.#ring, eventfd);
     } catch (error) {
       watch.close();
       throw error;

@@ -1,5 +1,7 @@
 import type { CloseResult } from "../ring/close.ts";
 import type { CompletionReader } from "../ring/completion.ts";
+import type { Int64 } from "../ring/entry.ts";
+import type { BufferSlot } from "../ring/register/buffers.ts";
 import { Ring } from "../ring/ring.ts";
 import type { Sqe } from "../ring/sqe.ts";
 
@@ -7,11 +9,11 @@ let end: (ring: DrivenRing, deadline: number, seen: CompletionReader) => CloseRe
 let endBufRings: (ring: DrivenRing, leaked: number) => void;
 
 /**
- * A ring whose queues are a proactor's own. Everything else of it is the caller's to use: what it supports, and what can
- * be registered with it.
+ * A ring whose queues and eventfd are a proactor's own. Everything else of it is the caller's to use: what it supports, and
+ * what can be registered with it, though without tags, whose completions come in those queues.
  *
  * An entry or a completion that passed by the proactor would be taken for one of its operations, whose memory would then
- * be given back while the kernel still uses it.
+ * be given back while the kernel still uses it. Without its eventfd it would not know of what completes.
  */
 export class DrivenRing extends Ring {
   override getSqe(): never {
@@ -21,6 +23,9 @@ export class DrivenRing extends Ring {
     throw driven();
   }
   override submitAndWait(): never {
+    throw driven();
+  }
+  override submitAndWaitReg(): never {
     throw driven();
   }
   override submitAndGetEvents(): never {
@@ -50,6 +55,39 @@ export class DrivenRing extends Ring {
   override cqAdvance(): never {
     throw driven();
   }
+  override bufRingCqAdvance(): never {
+    throw driven();
+  }
+  override registerBuffersTags(): never {
+    throw driven();
+  }
+  override registerBuffersUpdateTag(
+    offset: number,
+    buffers: readonly BufferSlot[],
+    tags?: readonly Int64[],
+  ): number {
+    if (tags !== undefined) throw driven();
+    return super.registerBuffersUpdateTag(offset, buffers);
+  }
+  override registerFilesTags(): never {
+    throw driven();
+  }
+  override registerFilesUpdateTag(offset: number, fds: readonly number[], tags?: readonly Int64[]): number {
+    if (tags !== undefined) throw driven();
+    return super.registerFilesUpdateTag(offset, fds);
+  }
+  override registerEventfd(): never {
+    throw driven();
+  }
+  override registerEventfdAsync(): never {
+    throw driven();
+  }
+  override unregisterEventfd(): never {
+    throw driven();
+  }
+  override cqEventfdToggle(): never {
+    throw driven();
+  }
   override detach(): never {
     throw driven();
   }
@@ -68,13 +106,16 @@ export class DrivenRing extends Ring {
 }
 
 function driven(): TypeError {
-  return new TypeError("the queues of this ring are a proactor's: use its operations, and its close()");
+  return new TypeError(
+    "the queues and the eventfd of this ring are a proactor's: use its operations, and its close()",
+  );
 }
 
 const ring = Ring.prototype;
 const { getSqe, claimSqes, submit, submitAndWait, sqringWait, drainWords } = ring;
+const { registerEventfd, unregisterEventfd, cqEventfdToggle } = ring;
 
-/** The queues of a driven ring, for the proactor alone. */
+/** The queues and the eventfd of a driven ring, for the proactor alone. */
 export const queues = {
   getSqe: (ring: DrivenRing): Sqe | null => getSqe.call(ring),
   claim: (ring: DrivenRing, claims: Int32Array, count: number, flags: number): void =>
@@ -84,6 +125,9 @@ export const queues = {
     submitAndWait.call(ring, count, timeout === Number.POSITIVE_INFINITY ? undefined : { timeout }),
   sqringWait: (ring: DrivenRing): number => sqringWait.call(ring),
   drainWords: (ring: DrivenRing, reader: CompletionReader): number => drainWords.call(ring, reader),
+  registerEventfd: (ring: Ring, fd: number): void => registerEventfd.call(ring, fd),
+  unregisterEventfd: (ring: Ring): void => unregisterEventfd.call(ring),
+  cqEventfdToggle: (ring: Ring, enabled: boolean): void => cqEventfdToggle.call(ring, enabled),
   /**
    * `seen` is told of what completes meanwhile, and must not use the ring. What that has brought may be in buffers, whose
    * rings stay until `endBufRings`.

@@ -66,7 +66,7 @@ export class Proactor extends ContinuingOperations {
     return proactor.#engine;
   }
 
-  /** The ring, for what can be asked of it and registered with it. Its queues are the proactor's. */
+  /** The ring, for what can be asked of it and registered with it. Its queues and eventfd are the proactor's. */
   get ring(): Ring {
     return this.#engine.ring;
   }
