@@ -1,16 +1,19 @@
 // The ring beneath a proactor: how it is set up, what of it is the caller's, and what its end gives back.
 
 import assert from "node:assert/strict";
+import { constants } from "node:os";
 import { describe, it } from "node:test";
 import { alloc, Proactor, type Ring } from "uring";
-import { IORING_ENTER_GETEVENTS, IOU_PBUF_RING_MMAP } from "uring/abi";
+import { IORING_ENTER_GETEVENTS, IORING_REGISTER_PROBE, IOU_PBUF_RING_MMAP } from "uring/abi";
 import { ringArena } from "../src/shared/ring/setup.ts";
 import { pipe } from "./support/harness.ts";
 import { turns } from "./support/proactor-sockets.ts";
 import { reason } from "./support/rejections.ts";
-import { bytes, ringMappings, text } from "./support/ring.ts";
+import { bytes, ringFds, ringMappings, text } from "./support/ring.ts";
 import { withShim } from "./support/runtime.ts";
 import { mustCall } from "./support/system.ts";
+
+const { ENOMEM } = constants.errno;
 
 const bench = { timeout: 60_000 };
 
@@ -118,6 +121,27 @@ async function blocksKept(work: () => Promise<void>): Promise<number> {
   }
   return kept;
 }
+
+describe("a proactor that can not be made", () => {
+  for (const [why, make] of Object.entries({
+    "for its workers": () => assert.throws(() => new Proactor({ workers: { unbounded: -1 } }), RangeError),
+    "where the kernel says nothing of its operations": () => {
+      withShim(
+        (real) => ({
+          register: (fd, opcode, ...rest) =>
+            opcode === IORING_REGISTER_PROBE ? -ENOMEM : real.register(fd, opcode, ...rest),
+        }),
+        () => assert.throws(() => new Proactor(), { name: "UringError", code: "ENOMEM" }),
+      );
+    },
+  })) {
+    it(`leaves no ring, ${why}`, () => {
+      const before = ringFds();
+      make();
+      assert.equal(ringFds(), before);
+    });
+  }
+});
 
 describe("the ring of a proactor", () => {
   for (const name of Reflect.ownKeys(ACCESS) as (keyof Ring)[]) {

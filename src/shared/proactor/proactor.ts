@@ -55,7 +55,7 @@ export class Proactor extends ContinuingOperations {
    */
   constructor(options: ProactorOptions = {}) {
     const { debug = false, addressable = false } = options;
-    const engine = new Engine(setUp(options), debug, addressable);
+    const engine = setUp(options, (ring) => new Engine(ring, debug, addressable));
     super(engine, debug);
     this.#debug = debug;
     this.#engine = engine;

@@ -10,7 +10,8 @@ import {
 } from "../abi/index.ts";
 import { UringError } from "../errors.ts";
 import type { RingMemoryKind } from "../ring/options.ts";
-import { DrivenRing } from "./driven-ring.ts";
+import type { MaxWorkers } from "../ring/register/workers.ts";
+import { DrivenRing, queues } from "./driven-ring.ts";
 
 /** How a proactor is made. */
 export interface ProactorOptions {
@@ -60,8 +61,12 @@ const LADDER = [
   0,
 ].map((flags) => (flags | IORING_SETUP_CLAMP) >>> 0);
 
-/** Sets a proactor's ring up with the best flags that the kernel takes. */
-export function setUp(options: ProactorOptions): DrivenRing {
+/**
+ * Sets a proactor's ring up with the best flags that the kernel takes.
+ *
+ * @param begin makes what drives the ring, which is closed where that can not be
+ */
+export function setUp<T>(options: ProactorOptions, begin: (ring: DrivenRing) => T): T {
   const {
     entries = 256,
     cqEntries = 4096,
@@ -89,12 +94,21 @@ export function setUp(options: ProactorOptions): DrivenRing {
     (each) => new DrivenRing({ ...rest, flags: each }),
   );
   try {
+    limitWorkers(ring, workers);
+    return begin(ring);
+  } catch (error) {
+    queues.close(ring, 0, { completion() {} });
+    throw error;
+  }
+}
+
+function limitWorkers(ring: DrivenRing, workers: Partial<MaxWorkers>): void {
+  try {
     ring.registerIowqMaxWorkers(workers);
   } catch (error) {
     // Before 5.15 the kernel's own limits stay.
     if (!(error instanceof UringError && error.code === "EINVAL")) throw error;
   }
-  return ring;
 }
 
 function firstOf(ladder: readonly number[], make: (flags: number) => DrivenRing): DrivenRing {
