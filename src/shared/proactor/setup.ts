@@ -24,7 +24,8 @@ export interface ProactorOptions {
   cqEntries?: number | undefined;
   /**
    * `IORING_SETUP_*` flags instead of those chosen for this kernel, the best of which are `SINGLE_ISSUER`, `DEFER_TASKRUN`,
-   * `TASKRUN_FLAG`, `SUBMIT_ALL` and `CLAMP`.
+   * `TASKRUN_FLAG`, `SUBMIT_ALL` and `CLAMP`. `DEFER_TASKRUN` sets `TASKRUN_FLAG`, by which a proactor knows when to enter
+   * the kernel.
    */
   flags?: number | undefined;
   /** Milliseconds until an idle poller thread sleeps, with `IORING_SETUP_SQPOLL`. */
@@ -90,7 +91,7 @@ export function setUp<T>(options: ProactorOptions, begin: (ring: DrivenRing) => 
     ...(addressable === true ? { fd: true } : {}),
   };
   const ring = firstOf(
-    flags === undefined ? LADDER : [flags],
+    flags === undefined ? LADDER : [withTaskrunFlag(flags)],
     (each) => new DrivenRing({ ...rest, flags: each }),
   );
   try {
@@ -100,6 +101,14 @@ export function setUp<T>(options: ProactorOptions, begin: (ring: DrivenRing) => 
     queues.close(ring, 0, { completion() {} });
     throw error;
   }
+}
+
+/**
+ * Deferred work is done by entering the kernel alone, and only the flag tells when that is due. With
+ * `IORING_SETUP_COOP_TASKRUN` any system call does the work, as the event loop makes them.
+ */
+function withTaskrunFlag(flags: number): number {
+  return (flags & IORING_SETUP_DEFER_TASKRUN) === 0 ? flags : (flags | IORING_SETUP_TASKRUN_FLAG) >>> 0;
 }
 
 function limitWorkers(ring: DrivenRing, workers: Partial<MaxWorkers>): void {
