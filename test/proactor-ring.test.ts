@@ -16,7 +16,7 @@ import { ringArena } from "../src/shared/ring/setup.ts";
 import { pipe } from "./support/harness.ts";
 import { turns } from "./support/proactor-sockets.ts";
 import { reason } from "./support/rejections.ts";
-import { bytes, ringFds, ringMappings, text } from "./support/ring.ts";
+import { bytes, range, ringFds, ringMappings, text } from "./support/ring.ts";
 import { withShim } from "./support/runtime.ts";
 import { mustCall } from "./support/system.ts";
 
@@ -128,6 +128,30 @@ async function blocksKept(work: () => Promise<void>): Promise<number> {
   }
   return kept;
 }
+
+describe("the queues of a proactor", () => {
+  for (const [sizes, sqEntries, cqEntries] of [
+    [{}, 256, 4096],
+    [{ entries: 8 }, 8, 4096],
+    [{ entries: 8192 }, 8192, 8192],
+    [{ cqEntries: 64 }, 64, 64],
+    [{ cqEntries: 8192 }, 256, 8192],
+    [{ entries: 8, cqEntries: 16 }, 8, 16],
+  ] as const) {
+    it(`have ${sqEntries} and ${cqEntries} entries for ${JSON.stringify(sizes)}`, bench, async () => {
+      await using proactor = new Proactor(sizes);
+      const { params } = proactor.ring;
+      assert.deepEqual([params.sqEntries, params.cqEntries], [sqEntries, cqEntries]);
+      assert.deepEqual(await Promise.all(range(100).map(() => proactor.nop())), new Array(100).fill(0));
+    });
+  }
+
+  it("can not complete less than is submitted", () => {
+    assert.throws(() => new Proactor({ entries: 64, cqEntries: 8 }), RangeError);
+    assert.throws(() => new Proactor({ entries: 0 }), RangeError);
+    assert.throws(() => new Proactor({ cqEntries: 0 }), RangeError);
+  });
+});
 
 describe("a proactor that can not be made", () => {
   for (const [why, make] of Object.entries({

@@ -15,11 +15,15 @@ import { DrivenRing, queues } from "./driven-ring.ts";
 
 /** How a proactor is made. */
 export interface ProactorOptions {
-  /** Entries of the submission queue, which is how many operations go to the kernel in one call; 256 unless given. */
+  /**
+   * Entries of the submission queue, which is how many operations go to the kernel in one call; unless given 256, or as many
+   * as `cqEntries` where those are fewer.
+   */
   entries?: number | undefined;
   /**
    * Entries of the completion queue, which is how many operations can be in flight at a time: the others wait in order, even
-   * if what is in flight waits for them. Multishot operations do not count. 4096 unless given, 65536 at most.
+   * if what is in flight waits for them. Multishot operations do not count. Unless given 4096, or as many as `entries` where
+   * those are more; 65536 at most.
    */
   cqEntries?: number | undefined;
   /**
@@ -46,6 +50,8 @@ export interface ProactorOptions {
   debug?: boolean | undefined;
 }
 
+const ENTRIES = 256;
+const CQ_ENTRIES = 4096;
 const WORKERS = { unbounded: 128 };
 
 /** What to try, the best first: each kernel takes the first that it knows. */
@@ -69,8 +75,8 @@ const LADDER = [
  */
 export function setUp<T>(options: ProactorOptions, begin: (ring: DrivenRing) => T): T {
   const {
-    entries = 256,
-    cqEntries = 4096,
+    cqEntries = Math.max(CQ_ENTRIES, options.entries ?? ENTRIES),
+    entries = Math.min(ENTRIES, cqEntries),
     flags,
     sqThreadIdle,
     memory,
