@@ -146,6 +146,18 @@ describe("the queues of a proactor", () => {
     });
   }
 
+  for (const sizes of [{ entries: 1 }, { cqEntries: 1 }, { entries: 1, cqEntries: 1 }]) {
+    it(`have room for an operation with its timeout for ${JSON.stringify(sizes)}`, bench, async () => {
+      await using proactor = new Proactor(sizes);
+      using ends = pipe();
+      using memory = alloc(1);
+      const late = reason(proactor.read(ends.read, memory, { timeout: 1 }));
+      const next = proactor.nop({ timeout: 20_000 });
+      assert.equal(((await late) as Error).name, "TimeoutError");
+      assert.deepEqual([await next, await proactor.nop()], [0, 0]);
+    });
+  }
+
   it("can not complete less than is submitted", () => {
     assert.throws(() => new Proactor({ entries: 64, cqEntries: 8 }), RangeError);
     assert.throws(() => new Proactor({ entries: 0 }), RangeError);

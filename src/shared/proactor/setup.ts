@@ -17,13 +17,13 @@ import { DrivenRing, queues } from "./driven-ring.ts";
 export interface ProactorOptions {
   /**
    * Entries of the submission queue, which is how many operations go to the kernel in one call; unless given 256, or as many
-   * as `cqEntries` where those are fewer.
+   * as `cqEntries` where those are fewer; 2 at least.
    */
   entries?: number | undefined;
   /**
    * Entries of the completion queue, which is how many operations can be in flight at a time: the others wait in order, even
    * if what is in flight waits for them. Multishot operations do not count. Unless given 4096, or as many as `entries` where
-   * those are more; 65536 at most.
+   * those are more; 2 at least, 65536 at most.
    */
   cqEntries?: number | undefined;
   /**
@@ -90,8 +90,8 @@ export function setUp<T>(options: ProactorOptions, begin: (ring: DrivenRing) => 
     );
   }
   const rest = {
-    entries,
-    cqEntries,
+    entries: roomForTimer(entries),
+    cqEntries: roomForTimer(cqEntries),
     ...(sqThreadIdle === undefined ? {} : { sqThreadIdle }),
     ...(memory === undefined ? {} : { memory }),
     ...(addressable === true ? { fd: true } : {}),
@@ -115,6 +115,11 @@ export function setUp<T>(options: ProactorOptions, begin: (ring: DrivenRing) => 
  */
 function withTaskrunFlag(flags: number): number {
   return (flags & IORING_SETUP_DEFER_TASKRUN) === 0 ? flags : (flags | IORING_SETUP_TASKRUN_FLAG) >>> 0;
+}
+
+/** An operation with a timeout and its timer take two entries at once, or would wait for ever. */
+function roomForTimer(entries: number): number {
+  return entries === 1 ? 2 : entries;
 }
 
 function limitWorkers(ring: DrivenRing, workers: Partial<MaxWorkers>): void {
