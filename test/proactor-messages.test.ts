@@ -10,6 +10,7 @@ import { Thread, type ThreadKind } from "./support/thread.ts";
 
 const bench = { timeout: 60_000 };
 const KINDS: readonly ThreadKind[] = ["Worker", "node:worker_threads"];
+const DONE = { done: true, value: undefined };
 /** How many messages wait to be taken. */
 const ROOM = 65536;
 
@@ -104,12 +105,50 @@ describe("messages", () => {
     const pending = aborted.next();
     controller.abort(why);
     assert.equal(await reason(pending), why);
-    assert.deepEqual(await aborted.next(), { value: undefined, done: true });
+    assert.deepEqual(await aborted.next(), DONE);
     const left = proactor.messages();
     const last = left.next();
     await proactor.close();
-    assert.deepEqual(await last, { value: undefined, done: true });
+    assert.deepEqual(await last, DONE);
+    assert.deepEqual(await left.next(), DONE);
   });
+
+  it("are waited for by several at once, in the order of their calls", bench, async () => {
+    await using proactor = addressable();
+    const messages = proactor.messages();
+    const pulls = range(3).map(() => messages.next());
+    const other = proactor.messages().next();
+    await Promise.all(range(2).map((i) => proactor.post(proactor.address, i)));
+    assert.deepEqual(await pulls[0], { value: 0, done: false });
+    assert.deepEqual(await other, { value: 1, done: false });
+    await Promise.all(range(2, 2).map((i) => proactor.post(proactor.address, i)));
+    for (const i of [1, 2]) assert.deepEqual(await pulls[i], { value: i + 1, done: false });
+    const controller = new AbortController();
+    const aborted = proactor.messages({ signal: controller.signal });
+    const rejected = [aborted.next(), aborted.next()] as const;
+    controller.abort("enough");
+    assert.equal(await reason(rejected[0]), "enough");
+    assert.deepEqual(await rejected[1], DONE);
+  });
+
+  for (const [how, leave] of Object.entries<(messages: AsyncGenerator<number, void>) => Promise<unknown>>({
+    return: (messages) => messages.return(),
+    throw: async (messages) => assert.equal(await reason(messages.throw("why")), "why"),
+    asyncDispose: async (messages) => await messages[Symbol.asyncDispose](),
+  })) {
+    it(`are no longer waited for after ${how}, although none comes`, { timeout: 10_000 }, async () => {
+      await using proactor = addressable();
+      const messages = proactor.messages();
+      const pulls = [messages.next(), messages.next()];
+      await leave(messages);
+      assert.deepEqual(await Promise.all(pulls), [DONE, DONE]);
+      assert.deepEqual(await messages.next(), DONE);
+      // Ends, since nobody waits.
+      await proactor.run();
+      await proactor.post(proactor.address, 1);
+      assert.deepEqual(await take(proactor, 1), [1]);
+    });
+  }
 
   it("can follow what they tell of in a chain", bench, async () => {
     await using proactor = addressable();
@@ -179,6 +218,7 @@ describe("messages", () => {
     using ends = pipe();
     assert.equal(await code(plain.post({ fd: ends.read, token: 1 }, 1)), "EBADFD");
     for (const fd of [-1, 0.5, "3" as never]) assert.throws(() => closeAddress({ fd, token: 1 }), TypeError);
+    assert.throws(() => proactor.messages({ signal: {} as never }), TypeError);
     assert.throws(() => closeAddress({ fd: 1_000_000, token: 1 }), { name: "UringError", code: "EBADF" });
     await proactor.close();
     assert.throws(() => proactor.address, { name: "TypeError", message: /closed/ });
@@ -198,6 +238,7 @@ describe("messages", () => {
   for (const [part, printed] of [
     ["messages", "5\ndone\n"],
     ["address", "posted\n"],
+    ["left", "done\n"],
     ["unref", "waits\n"],
   ] as const) {
     it(`keep a process running while they are waited for: ${part}`, () => {

@@ -47,6 +47,15 @@ const programs: Record<string, () => Promise<void>> = {
     console.log("posted");
   },
 
+  /** Nor does an iteration that is over. */
+  async left() {
+    const proactor = new Proactor({ addressable: true });
+    const messages = proactor.messages();
+    const pending = messages.next();
+    await messages.return();
+    if ((await pending).done === true) console.log("done");
+  },
+
   async unref() {
     const proactor = new Proactor({ addressable: true }).unref();
     void proactor.messages().next();

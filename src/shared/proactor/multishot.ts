@@ -5,7 +5,7 @@ import { BufferGroup, type BufferUser } from "./buffer-group.ts";
 import type { Engine } from "./engine.ts";
 import { closedError, failure } from "./failure.ts";
 import type { Kind, Operation, Receiver } from "./operation.ts";
-import { NO_OPTIONS } from "./options.ts";
+import { checkSignal, NO_OPTIONS } from "./options.ts";
 
 const EINTR = 4;
 const ENOBUFS = 105;
@@ -53,7 +53,8 @@ interface Waiter<T> {
   reject(reason: unknown): void;
 }
 
-interface Cause {
+/** Why an iteration ends. */
+export interface Cause {
   readonly error: unknown;
 }
 
@@ -160,9 +161,7 @@ export class Stream<T> implements Receiver, BufferUser {
     options: MultishotOptions,
   ) {
     const { signal, highWaterMark = HIGH_WATER_MARK } = options;
-    if (signal !== undefined && !(signal instanceof AbortSignal)) {
-      throw new TypeError("signal must be an AbortSignal");
-    }
+    checkSignal(signal);
     this.#mark = whole(highWaterMark, 1, 2 ** 31, "highWaterMark");
     this.#engine = engine;
     this.#live = live;

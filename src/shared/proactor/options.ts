@@ -16,14 +16,17 @@ export const NO_OPTIONS: OperationOptions = Object.freeze({});
 
 /** Throws for options that are none, and the reason of a signal that was aborted already. */
 export function checkOptions(signal: AbortSignal | undefined, timeout: number | undefined): void {
-  if (signal !== undefined) {
-    if (!(signal instanceof AbortSignal)) throw new TypeError("signal must be an AbortSignal");
-    if (signal.aborted) throw signal.reason;
-  }
+  checkSignal(signal);
+  if (signal?.aborted === true) throw signal.reason;
   if (timeout === undefined) return;
   if (typeof timeout !== "number") throw new TypeError(`timeout must be milliseconds, not ${typeof timeout}`);
   if (!(timeout >= 0 && timeout < 2 ** 53))
     throw new RangeError(`timeout must be milliseconds, not ${timeout}`);
+}
+
+export function checkSignal(signal: AbortSignal | undefined): void {
+  if (signal === undefined || signal instanceof AbortSignal) return;
+  throw new TypeError("signal must be an AbortSignal");
 }
 
 export function checkTarget(target: Target): void {

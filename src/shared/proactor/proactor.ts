@@ -155,7 +155,8 @@ export class Proactor extends ContinuingOperations {
    * iteration, where there are several.
    *
    * A message is no operation: it is the iteration that keeps the process running, from its first step until it is left,
-   * as operations in flight do and as far as `unref()` lets it.
+   * as operations in flight do and as far as `unref()` lets it. Several `next()` may be pending; `return()` and `throw()`
+   * end the iteration at once, also for those who wait.
    *
    * @param options `signal`: ends the iteration with the signal's reason
    * @throws TypeError as `address`; UringError ENOBUFS from the iteration where messages were lost, since 65,536 waited
@@ -223,7 +224,7 @@ export class Proactor extends ContinuingOperations {
     checkDeadline(deadline);
     this.endIterators();
     const closed = this.#engine.close(deadline);
-    this.#inbox?.wake();
+    this.#inbox?.close();
     try {
       const result = await closed;
       if (this.#engine.ring.closed) this.endGroups(result.leaked > 0);
