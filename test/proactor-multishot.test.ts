@@ -532,6 +532,56 @@ describe("recvMultishot", () => {
   );
 
   it(
+    "lends what there is of datagrams that are longer than a buffer, and loses no buffer",
+    bench,
+    within(async (proactor, sockets) => {
+      const [a, b] = sockets.pair(abi.SOCK_DGRAM);
+      await using group = proactor.bufferGroup({ entries: 2, bufferSize: 8 });
+      const flags = abi.MSG_TRUNC;
+      const stream = proactor.recvMultishot(b, { group, flags });
+      for (let i = 0; i < 5; i++) {
+        write(a, `${i} is longer than that`);
+        assert.equal(take(value(await stream.next())), `${i} is lon`);
+        assert.deepEqual([group.available, group.lent], [2, 0]);
+      }
+      await stream.return();
+      const lease = new Promise<Lease>((resolve, reject) => {
+        const complete = (res: number, flags: number) => {
+          try {
+            resolve(group.lease(flags, res));
+          } catch (error) {
+            reject(error);
+          }
+        };
+        proactor.entry({ complete })?.prepRecv(b, 0, 0, flags).setBufferGroup(group.id);
+      });
+      write(a, "for an entry");
+      assert.equal(take(await lease), "for an e");
+      assert.deepEqual([group.available, group.lent], [2, 0]);
+    }),
+  );
+
+  it(
+    "refuses to lose buffers of an incremental group to datagrams that are too long",
+    bench,
+    within(async (proactor, sockets) => {
+      const [a, b] = sockets.pair(abi.SOCK_DGRAM);
+      await using group = proactor.bufferGroup({ entries: 2, bufferSize: 8, incremental: true });
+      assert.equal(group.incremental, true);
+      const refused = proactor.recvMultishot(b, { group, flags: abi.MSG_TRUNC });
+      assert.match(String(await reason(refused.next())), /TypeError: MSG_TRUNC/);
+      assert.deepEqual(await refused.next(), DONE);
+      const stream = proactor.recvMultishot(b, { group });
+      for (let i = 0; i < 5; i++) {
+        write(a, `${i} is longer than that`);
+        assert.equal(take(value(await stream.next())), `${i} is lon`);
+      }
+      await stream.return();
+      assert.deepEqual([group.available, group.lent], [2, 0]);
+    }),
+  );
+
+  it(
     "ends with the error of what is no socket",
     bench,
     within(async (proactor) => {

@@ -51,6 +51,8 @@ export class BufferGroup {
   readonly entries: number;
   /** Bytes in each. */
   readonly bufferSize: number;
+  /** Whether data that does not fill a buffer leaves the rest of it to what comes next. */
+  readonly incremental: boolean;
   readonly #ring: Ring;
   readonly #buffers: BufferRing;
   readonly #memory: Pinned;
@@ -71,6 +73,7 @@ export class BufferGroup {
     const { entries = 256, bufferSize = 16384, incremental = false } = options;
     this.entries = whole(entries, 1, MOST_ENTRIES, "entries");
     this.bufferSize = whole(bufferSize, 1, MOST_BYTES / entries, "bufferSize");
+    this.incremental = incremental;
     this.#ring = ring;
     this.#memory = alloc(entries * bufferSize);
     try {
@@ -92,7 +95,8 @@ export class BufferGroup {
 
   /** @internal The bytes that a completion has brought. The buffer is the caller's until `putBack`, or a lease of it. */
   static take(group: BufferGroup, flags: number, res: number): Uint8Array {
-    const bytes = group.#buffers.bytes(flags, res);
+    // With `MSG_TRUNC` the kernel tells how long a datagram was, and not how much of it is there.
+    const bytes = group.#buffers.bytes(flags, Math.min(res, group.bufferSize));
     if ((flags & IORING_CQE_F_BUF_MORE) === 0) {
       group.#used[flags >>> IORING_CQE_BUFFER_SHIFT] = 1;
       group.#away++;
@@ -108,9 +112,9 @@ export class BufferGroup {
   /** @internal Lends some of the bytes that were taken. */
   static lend(group: BufferGroup, flags: number, bytes: Uint8Array): Lease {
     const buffer = flags >>> IORING_CQE_BUFFER_SHIFT;
+    Pinned.use(group.#memory);
     group.#pieces[buffer] = (group.#pieces[buffer] as number) + 1;
     group.#lent++;
-    Pinned.use(group.#memory);
     return new Lease(group.#lessor, bytes, buffer, -1);
   }
 
@@ -163,10 +167,12 @@ export class BufferGroup {
 
   /**
    * Lends what a completion has brought, for receivers of entries of one's own. To be called once for each completion with
-   * `IORING_CQE_F_BUFFER`, in their order.
+   * `IORING_CQE_F_BUFFER`, in their order. Bundles, and `MSG_TRUNC` where the group is incremental, use more buffers than
+   * their completions name: they are not for groups.
    *
    * @param flags the completion's
-   * @param res the completion's
+   * @param res the completion's; where it is more than the buffer has, as for a datagram that `MSG_TRUNC` tells the length
+   * of, all that the buffer has is lent
    * @throws Error for a buffer that the kernel did not have
    */
   lease(flags: number, res: number): Lease {

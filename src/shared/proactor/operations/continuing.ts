@@ -240,13 +240,22 @@ export abstract class ContinuingOperations extends MessageOperations {
    * Receives what comes on a socket, each piece in a lent buffer. Ends when the peer has ended its side, and on a datagram
    * socket with an empty datagram: `recvmsgMultishot` tells the two apart.
    *
-   * Where there are no buffers left it waits for one to be released.
+   * Where there are no buffers left it waits for one to be released. A datagram is cut to what fits a buffer, whatever the
+   * flags: `recvmsgMultishot` tells how long it was.
    *
-   * @throws UringError as recv(2), from `next()`. Linux 6.0. See io_uring_prep_recv_multishot(3).
+   * @throws UringError as recv(2), TypeError for `MSG_TRUNC` with an incremental group, from `next()`. Linux 6.0. See
+   * io_uring_prep_recv_multishot(3).
    */
   recvMultishot(target: Target, options: RecvMultishotOptions = {}): Multishot<Lease> {
     const { group, flags = 0 } = options;
-    const source = () => ({ ...leases(this.#groupFor(RECV, group)), kind: RECV, target, flags });
+    const source = () => {
+      const into = this.#groupFor(RECV, group);
+      // The kernel sets aside what it tells of, and not what there is: buffers that no completion names would be lost.
+      if (into.incremental && (flags & abi.MSG_TRUNC) !== 0) {
+        throw new TypeError("MSG_TRUNC is not for incremental buffer groups");
+      }
+      return { ...leases(into), kind: RECV, target, flags };
+    };
     return this.#start(source, options);
   }
 
@@ -382,9 +391,11 @@ function leases(group: BufferGroup): Omit<Source<Lease>, "kind" | "target" | "fl
     take(res, flags) {
       if ((flags & abi.IORING_CQE_F_BUFFER) === 0) return END;
       const bytes = BufferGroup.take(group, flags, res);
-      if (res > 0) return BufferGroup.lend(group, flags, bytes);
-      BufferGroup.putBack(group, flags);
-      return END;
+      try {
+        return res > 0 ? BufferGroup.lend(group, flags, bytes) : END;
+      } finally {
+        BufferGroup.putBack(group, flags);
+      }
     },
     discard: (lease) => lease[Symbol.dispose](),
   };
