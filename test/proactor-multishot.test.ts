@@ -859,6 +859,62 @@ describe("a multishot", () => {
   }
 
   it(
+    "is rejected with the reason of its signal also where the operation is over, and that was not pulled",
+    bench,
+    within(async (proactor, sockets) => {
+      const why = new Error("why");
+      await using group = proactor.bufferGroup({ entries: 4, bufferSize: 64 });
+      for (const pulled of ["the first", "all", "all and the end"] as const) {
+        const [a, b] = sockets.pair(abi.SOCK_SEQPACKET);
+        const controller = new AbortController();
+        const stream = proactor.recvMultishot(b, { group, signal: controller.signal });
+        for (let i = 0; i < 3; i++) write(a, `${i}`);
+        sockets.close(a);
+        assert.equal(take(value(await stream.next())), "0");
+        await until(() => proactor.inFlight === 0, "the end");
+        assert.equal(group.lent, 2);
+        if (pulled !== "the first")
+          for (const i of [1, 2]) assert.equal(take(value(await stream.next())), `${i}`);
+        if (pulled === "all and the end") assert.deepEqual(await stream.next(), DONE);
+        controller.abort(why);
+        assert.deepEqual([group.available, group.lent], [4, 0]);
+        if (pulled !== "all and the end") assert.equal(await reason(stream.next()), why);
+        assert.deepEqual(await stream.next(), DONE);
+      }
+      // What it has failed with was not pulled either.
+      proactor.ring.registerFilesSparse(1);
+      const { fd, address } = await sockets.listener();
+      for (let i = 0; i < 2; i++) await sockets.client(address);
+      const controller = new AbortController();
+      const { signal } = controller;
+      const connections = proactor.acceptMultishot(fd, { direct: true, signal });
+      value(await connections.next());
+      await until(() => proactor.inFlight === 0, "the failure");
+      controller.abort(why);
+      assert.equal(await reason(connections.next()), why);
+      assert.deepEqual(await connections.next(), DONE);
+    }),
+  );
+
+  it(
+    "minds no signal any more once it was left",
+    bench,
+    within(async (proactor, sockets) => {
+      const [a, b] = sockets.pair(abi.SOCK_SEQPACKET);
+      for (let i = 0; i < 3; i++) write(a, `${i}`);
+      sockets.close(a);
+      const controller = new AbortController();
+      const stream = proactor.recvMultishot(b, { signal: controller.signal });
+      assert.equal(take(value(await stream.next())), "0");
+      await until(() => proactor.inFlight === 0, "the end");
+      assert.deepEqual(await stream.return(), DONE);
+      controller.abort();
+      assert.deepEqual(await stream.next(), DONE);
+      assert.equal(proactor.defaultBufferGroup().lent, 0);
+    }),
+  );
+
+  it(
     "costs nothing while it waits",
     bench,
     within(async (proactor, sockets) => {

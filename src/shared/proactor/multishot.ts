@@ -16,7 +16,10 @@ const HIGH_WATER_MARK = 64;
 
 /** What every multishot operation can be given. */
 export interface MultishotOptions {
-  /** Ends the operation and the iteration: `next()` is then rejected with the signal's reason. */
+  /**
+   * Ends the operation and the iteration: `next()` is then rejected with the signal's reason. So it is where the operation
+   * has ended by itself, and its items, or its end, were not pulled: they are given back.
+   */
   signal?: AbortSignal | undefined;
   /**
    * How many items may wait to be pulled, 64 unless given. Where there are more the operation is ended, and begun again
@@ -186,6 +189,7 @@ export class Stream<T> implements Receiver, BufferUser {
 
   /** Ends it for somebody who wants no more. */
   async finish(): Promise<void> {
+    this.#signal?.removeEventListener("abort", this);
     await this.end(null);
     this.#cause = null;
   }
@@ -205,9 +209,11 @@ export class Stream<T> implements Receiver, BufferUser {
     return finished;
   }
 
-  /** The signal's abort. */
+  /** The signal's abort, which says more than what has ended it before. */
   handleEvent(): void {
-    void this.end({ error: this.#signal?.reason });
+    const cause = { error: this.#signal?.reason };
+    if (this.#state !== "open") this.#cause = cause;
+    void this.end(cause);
   }
 
   /** The proactor is closed. */
@@ -356,13 +362,13 @@ export class Stream<T> implements Receiver, BufferUser {
     this.#live.delete(this);
     const group = this.#source?.group ?? null;
     if (group !== null) BufferGroup.leave(group, this);
-    this.#signal?.removeEventListener("abort", this);
     for (const { resolve, reject } of this.#waiters.splice(0)) this.#afterwards().then(resolve, reject);
     for (const finish of this.#finishers.splice(0)) finish();
   }
 
   /** What those are told who pull when it is over. */
   #afterwards(): Promise<IteratorReturnResult<undefined>> {
+    this.#signal?.removeEventListener("abort", this);
     const cause = this.#cause;
     this.#cause = null;
     return cause === null ? Promise.resolve({ done: true, value: undefined }) : Promise.reject(cause.error);
