@@ -201,7 +201,8 @@ export class Proactor extends ContinuingOperations {
   /**
    * An entry to describe an operation on that needs no promise: `receiver` is told of its completions instead.
    *
-   * Use the entry at once, before the next call of the proactor. Its `user_data` is the proactor's, and so are
+   * Use the entry at once, before the next call of the proactor. One that is linked to the next may be handed over before that
+   * is described: chains are what `chain()` is for. Its `user_data` is the proactor's, and so are
    * `IOSQE_CQE_SKIP_SUCCESS` and `IOSQE_IO_DRAIN`, which are taken away. Memory given to it must be kept by the caller until
    * the last completion.
    *
