@@ -6,6 +6,7 @@ import { setImmediate, setTimeout } from "node:timers/promises";
 import { Proactor, type Receiver, UringError } from "uring";
 import * as abi from "uring/abi";
 import { type SimulatedOperation, simulateKernel } from "uring/testing";
+import { Alarm } from "../src/shared/proactor/alarm.ts";
 import { pipe } from "./support/harness.ts";
 import { bytes, range } from "./support/ring.ts";
 import { writesFromThread } from "./support/system.ts";
@@ -108,6 +109,28 @@ describe("an operation that waits for room", () => {
     controller.abort();
     assert.equal(await queued, "AbortError");
     await ready;
+    await proactor.close();
+    assert.equal(await poll, "ECANCELED");
+  });
+
+  it("and is aborted leaves no timer to whoever is called with the same object", bench, async () => {
+    const proactor = new Proactor({ entries: 2, cqEntries: 2 });
+    using ends = pipe();
+    const poll = word(proactor.poll(ends.read, abi.POLLIN));
+    proactor.flush();
+    const all: Promise<string>[] = [];
+    const call = () => {
+      const controller = new AbortController();
+      all.push(word(proactor.nop({ signal: controller.signal, timeout: 3_600_000 })));
+      return controller;
+    };
+    for (let i = 0; i < 200; i++) call().abort();
+    const last = range(100).map(call);
+    await setImmediate();
+    assert.ok(Number.isFinite(Alarm.next()));
+    for (const controller of last) controller.abort();
+    assert.deepEqual(new Set(await Promise.all(all)), new Set(["AbortError"]));
+    assert.equal(Alarm.next(), Number.POSITIVE_INFINITY);
     await proactor.close();
     assert.equal(await poll, "ECANCELED");
   });

@@ -19,7 +19,7 @@ import { type DrivenRing, queues } from "./driven-ring.ts";
 import { ENTRY, Entries } from "./entries.ts";
 import { closedError, timeoutError, unsupported } from "./failure.ts";
 import type { Lease } from "./lease.ts";
-import { checkStayed, giveBack, lend } from "./memory.ts";
+import { giveBack, lend, movedError } from "./memory.ts";
 import {
   type Canceller,
   DEAD,
@@ -645,8 +645,7 @@ export class Engine implements Canceller, CompletionReader {
     if (operation.standing) this.#standing++;
     if (operation.deadline > 0 && operation.kind.blocks !== true) this.#describeTimer(sqe, operation);
     else if (operation.entryFlags !== 0) sqe.addFlags(operation.entryFlags);
-    if (operation.deadline > 0 && operation.kind.blocks === true && operation.alarm === null)
-      this.#setAlarm(operation);
+    if (operation.deadline > 0 && operation.kind.blocks === true) this.#setAlarm(operation);
   }
 
   #describeTimer(sqe: Sqe, operation: Operation): void {
@@ -664,6 +663,8 @@ export class Engine implements Canceller, CompletionReader {
   }
 
   #setAlarm(operation: Operation): void {
+    // It may have one from the time it was queued, or be there twice as one that was aborted and called anew.
+    if (operation.alarm !== null) return;
     const left = Math.max(operation.deadline - performance.now(), 0);
     operation.alarm = new Alarm(left, () => this.cancel(operation, timeoutError(operation.kind)));
   }
@@ -740,19 +741,10 @@ export class Engine implements Canceller, CompletionReader {
     }
     // The timer may be the last to come.
     if (!last || --operation.pending > 0) return;
-    if (this.#debug) this.#settleChecked(operation);
-    else settle(operation, operation.res);
+    const moved = this.#debug ? movedError(operation) : null;
+    if (moved === null) settle(operation, operation.res);
+    else operation.reject(moved);
     this.end(operation);
-  }
-
-  #settleChecked(operation: Operation): void {
-    try {
-      checkStayed(operation);
-    } catch (error) {
-      operation.reject(error);
-      return;
-    }
-    settle(operation, operation.res);
   }
 
   private completeEntry(low: number, high: number, res: number, flags: number): void {

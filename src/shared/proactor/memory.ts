@@ -55,10 +55,10 @@ function lendOther(
   }
 }
 
-/** Throws a `TypeError` where an operation's memory was given away while the kernel used it. */
-export function checkStayed({ memory, length, kind }: Operation): void {
-  if (length === 0 || !ArrayBuffer.isView(memory) || memory.byteLength > 0) return;
-  throw new TypeError(
+/** What is to be said where an operation's memory was given away while the kernel used it. */
+export function movedError({ memory, length, kind }: Operation): TypeError | null {
+  if (length === 0 || !ArrayBuffer.isView(memory) || memory.byteLength > 0) return null;
+  return new TypeError(
     `the memory of this ${kind.name} was transferred while the kernel used it: whoever has it now may see it change`,
   );
 }
