@@ -220,6 +220,33 @@ describe("a chain", () => {
       assert.equal(await taken(proactor, first), options.hard ? 2 : 1);
     });
 
+    it(`that waits for room has a member end at once, which never begins (${name})`, bench, async () => {
+      await using proactor = new Proactor({ entries: 8, cqEntries: 16 });
+      using blocked = pipe();
+      using ends = pipe();
+      const reads = range(proactor.ring.params.cqEntries).map(() => proactor.read(blocked.read, alloc(1)));
+      const controller = new AbortController();
+      const chain = proactor.chain(options);
+      const before = chain.write(ends.write, byte);
+      const aborted = chain.write(ends.write, byte, { signal: controller.signal });
+      const late = chain.write(ends.write, byte, { timeout: 5 });
+      const last = chain.write(ends.write, byte);
+      const submitted = reason(chain.submit());
+      await turns();
+      const why = new Error("enough");
+      controller.abort(why);
+      assert.equal(await reason(aborted), why);
+      assert.equal(((await reason(late)) as Error).name, "TimeoutError");
+      assert.equal(await Promise.race([before, last, submitted, "waits"]), "waits");
+      for (const _ of reads) put(blocked);
+      await Promise.all(reads);
+      assert.equal(await submitted, why);
+      assert.equal(await before, 1);
+      if (options.hard) assert.equal(await last, 1);
+      else assert.equal(await code(last), "ECANCELED");
+      assert.equal(await taken(proactor, ends), options.hard ? 2 : 1);
+    });
+
     it(`ends with its proactor, in flight and queued (${name})`, bench, async () => {
       const before = openFds();
       const proactor = new Proactor();

@@ -30,9 +30,9 @@ interface Member {
  *
  * Each promise settles for itself. What fails, and a read or write that moves fewer bytes than it was to, breaks the
  * chain: what comes after it never begins, and is rejected with `ECANCELED`. In a hard chain all run, whatever becomes of
- * the others. A `timeout` counts from where the operation's turn comes, that of work for the kernel's own threads such as
- * `fsync` from `submit()`. An operation aborted before the kernel has the chain never begins, as if it had failed; one that
- * is aborted while it waits for its turn ends when that comes.
+ * the others. A `timeout` counts while the chain waits for room, and stands still from there to the operation's turn, save
+ * for work in the kernel's own threads such as `fsync`. An operation that is aborted, or out of time, before the kernel has
+ * the chain ends at once and never begins, as if it had failed; one that is while it waits for its turn ends when that comes.
  *
  * Memory is checked and held from `submit()` on, until each operation's end.
  *

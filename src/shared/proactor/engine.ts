@@ -466,7 +466,13 @@ export class Engine implements Canceller, CompletionReader {
     operation.plain = false;
     operation.cancelled = true;
     operation.reason = reason;
-    if (operation.state === SUBMITTED) this.#cancellations.ask(operation);
+    if (operation.state === SUBMITTED) {
+      this.#cancellations.ask(operation);
+    } else {
+      // A member of a chain keeps its place, where what is linked to it fails.
+      operation.reject(reason);
+      operation.resolve = null;
+    }
   }
 
   /** Takes what has ended out of the queue, of which its head may be a long time in coming. */
@@ -626,7 +632,7 @@ export class Engine implements Canceller, CompletionReader {
 
   private describe(sqe: Sqe, operation: Operation): void {
     try {
-      // A member of a chain, which has its place all the same.
+      // A member of a chain: whoever waits for it was told.
       if (operation.cancelled) throw operation.reason;
       operation.kind.prepare(sqe, operation);
     } catch (error) {
