@@ -5,19 +5,18 @@ import {
   IORING_SETUP_SQPOLL,
   IOSQE_CQE_SKIP_SUCCESS,
   IOSQE_IO_DRAIN,
-  IOSQE_IO_LINK,
 } from "../abi/index.ts";
 import type { CompletionReader } from "../ring/completion.ts";
 import type { Target } from "../ring/direct.ts";
 import type { Mem } from "../ring/entry.ts";
 import type { Sqe } from "../ring/sqe.ts";
-import { encodeTimespec } from "../structs/timespec.ts";
 import { Alarm } from "./alarm.ts";
 import { Cancellations, NOBODY } from "./cancellations.ts";
+import { Deadlines } from "./deadlines.ts";
 import { Doorbell } from "./doorbell.ts";
 import { type DrivenRing, queues } from "./driven-ring.ts";
 import { ENTRY, Entries } from "./entries.ts";
-import { closedError, timeoutError, unsupported } from "./failure.ts";
+import { closedError, unsupported } from "./failure.ts";
 import type { Lease } from "./lease.ts";
 import { giveBack, lend, movedError } from "./memory.ts";
 import {
@@ -40,9 +39,6 @@ const F_MORE = IORING_CQE_F_MORE;
 const F_NOTIF = IORING_CQE_F_NOTIF;
 const SKIP_OR_DRAIN = IOSQE_CQE_SKIP_SUCCESS | IOSQE_IO_DRAIN;
 const ECANCELED = 125;
-const ENOENT = 2;
-const ETIME = 62;
-const EALREADY = 114;
 
 /** Marks the `user_data` of the timer that is linked to an operation. */
 const TIMER = 1 << 24;
@@ -141,13 +137,12 @@ export class Engine implements Canceller, CompletionReader {
   #waiting = 0;
   /** Those among them that ended before their turn. */
   #dead = 0;
-  /** Operations with a limit of time that were queued since the last flush. */
-  readonly #timed: Operation[] = [];
   /** Operations ever called, to tell whether more are coming. */
   #started = 0;
   #seen = 0;
   private readonly entries = new Entries();
   readonly #cancellations: Cancellations;
+  readonly #deadlines: Deadlines = new Deadlines(this);
   #doorbell: Doorbell | null = null;
   #ref = true;
   /** Whether somebody waits for messages, which are no operations. */
@@ -394,7 +389,7 @@ export class Engine implements Canceller, CompletionReader {
     this.#tail = operation;
     this.#waiting++;
     this.#started++;
-    if (!operation.plain && operation.deadline > 0) this.#timed.push(operation);
+    if (!operation.plain && operation.deadline > 0) this.#deadlines.add(operation);
     if (!this.#scheduled) this.schedule();
   }
 
@@ -608,15 +603,8 @@ export class Engine implements Canceller, CompletionReader {
       filled++;
     }
     if (this.#head !== null && filled > 0) this.counters.spilled++;
-    if (this.#timed.length > 0) this.#watch();
+    if (this.#deadlines.waiting) this.#deadlines.watch();
     return filled;
-  }
-
-  /** Has those end in time that stay in the queue: the kernel's timer would begin with their turn. */
-  #watch(): void {
-    for (const operation of this.#timed.splice(0)) {
-      if (operation.state === QUEUED && operation.deadline > 0) this.#setAlarm(operation);
-    }
   }
 
   /** Whether so many completions more will fit into their queue. */
@@ -649,30 +637,16 @@ export class Engine implements Canceller, CompletionReader {
     this.#inKernel++;
     if (operation.plain) return;
     if (operation.standing) this.#standing++;
-    if (operation.deadline > 0 && operation.kind.blocks !== true) this.#describeTimer(sqe, operation);
-    else if (operation.entryFlags !== 0) sqe.addFlags(operation.entryFlags);
-    if (operation.deadline > 0 && operation.kind.blocks === true) this.#setAlarm(operation);
-  }
-
-  #describeTimer(sqe: Sqe, operation: Operation): void {
-    sqe.addFlags(operation.entryFlags | IOSQE_IO_LINK);
-    operation.alarm?.[Symbol.dispose]();
-    operation.alarm = null;
-    const time = encodeTimespec(Math.max(operation.deadline - performance.now(), 0));
-    operation.timer = time;
-    operation.pending = 2;
-    this.#inKernel++;
-    // There is room for it: the operation's span says so.
-    const timer = queues.getSqe(this.ring) as Sqe;
-    timer.prepLinkTimeout(time, 0).setFlags(operation.entryFlags);
-    timer.setDataWords(operation.index | TIMER, operation.generation);
-  }
-
-  #setAlarm(operation: Operation): void {
-    // It may have one from the time it was queued, or be there twice as one that was aborted and called anew.
-    if (operation.alarm !== null) return;
-    const left = Math.max(operation.deadline - performance.now(), 0);
-    operation.alarm = new Alarm(left, () => this.cancel(operation, timeoutError(operation.kind)));
+    if (operation.deadline > 0 && operation.kind.blocks !== true) {
+      this.#inKernel++;
+      // There is room for it: the operation's span says so.
+      const timer = queues.getSqe(this.ring) as Sqe;
+      this.#deadlines.link(sqe, operation, timer);
+      timer.setDataWords(operation.index | TIMER, operation.generation);
+      return;
+    }
+    if (operation.entryFlags !== 0) sqe.addFlags(operation.entryFlags);
+    if (operation.deadline > 0) this.#deadlines.setAlarm(operation);
   }
 
   /** Shows the kernel every entry; how many it took, or `-errno` where it can take none for now. */
@@ -739,9 +713,7 @@ export class Engine implements Canceller, CompletionReader {
     }
     if (last) this.#inKernel--;
     if ((low & TIMER) !== 0) {
-      // It was there first, whether it says so, that the operation is under way, that it did not find it where the kernel
-      // looks last, or how many it has found.
-      if (res === -ETIME || res === -EALREADY || res === -ENOENT || res > 0) operation.timedOut = true;
+      if (Deadlines.ranOut(res)) operation.timedOut = true;
     } else if (last) {
       operation.res = res;
     }
