@@ -1,18 +1,23 @@
-// How often the doorbell rings for an operation, with one and with many in flight. Each is done by one of the kernel's own
-// threads, so that it ends when it likes. Prints a line a depth.
+// How often a completion wakes the event loop, with one and with many in flight: of reads of its input by the kernel's own
+// threads, which end when they like, by the doorbell alone; and of a proactor's reads past the page cache, where the input is a
+// file of a megabyte or more that can be read so. Prints a line a depth.
 
-import { alloc, Ring } from "uring";
+import { alloc, Proactor, Ring } from "uring";
 import {
   IORING_SETUP_DEFER_TASKRUN,
   IORING_SETUP_SINGLE_ISSUER,
   IORING_SETUP_TASKRUN_FLAG,
   IOSQE_ASYNC,
+  O_DIRECT,
+  O_RDONLY,
 } from "uring/abi";
 import { runtime } from "#runtime";
 import { Doorbell } from "../../src/shared/proactor/doorbell.ts";
 
 const OPERATIONS = 20_000;
 const FILE = 0;
+const BLOCK = 4096;
+const BLOCKS = 256;
 
 for (const depth of [1, 32]) {
   using ring = new Ring({
@@ -40,3 +45,18 @@ for (const depth of [1, 32]) {
   console.log(`${runtime.name} depth ${depth}: ${(doorbell.rings / done).toFixed(3)} rings an operation`);
   doorbell.close();
 }
+
+await using proactor = new Proactor();
+const file = await proactor.open(`/proc/self/fd/${FILE}`, O_RDONLY | O_DIRECT);
+for (const depth of [1, 32]) {
+  const wakes = proactor.counters.wakes;
+  let left = OPERATIONS;
+  const lane = async () => {
+    const block = alloc(BLOCK);
+    while (left-- > 0) await proactor.read(file, block, { offset: (left % BLOCKS) * BLOCK });
+  };
+  await Promise.all(Array.from({ length: depth }, lane));
+  const each = (proactor.counters.wakes - wakes) / OPERATIONS;
+  console.log(`${runtime.name} depth ${depth}: ${each.toFixed(3)} wakes a read past the page cache`);
+}
+await proactor.closeFd(file);
