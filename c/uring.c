@@ -30,7 +30,7 @@
 #define HIDDEN __attribute__((visibility("hidden")))
 
 /* Raised whenever an exported signature or the order of uring_describe() changes. */
-#define SHIM_VERSION 3
+#define SHIM_VERSION 4
 
 /* liburing.a is built with stack protection; without a libc its failure handler is ours to provide. */
 HIDDEN void __stack_chk_fail(void);
@@ -148,6 +148,19 @@ EXPORT int32_t uring_unmap(double address, double length);
 EXPORT int32_t uring_unmap(double address, double length)
 {
 	return (int32_t)call6(__NR_munmap, (long)address, (long)length, 0, 0, 0, 0);
+}
+
+/*
+ * Undoes uring_map(), and keeps the addresses: what the kernel may still be asked to write there goes nowhere, instead of
+ * into memory that is mapped there later.
+ */
+EXPORT int32_t uring_retire(double address, double length);
+EXPORT int32_t uring_retire(double address, double length)
+{
+	const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED;
+	const long result = call6(__NR_mmap, (long)address, (long)length, PROT_NONE, flags, -1, 0);
+
+	return result < 0 ? (int32_t)result : 0;
 }
 
 /*

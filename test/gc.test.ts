@@ -7,6 +7,8 @@ import { account, runChild } from "./support/child.ts";
 const parts = {
   views: "views are kept until no operation is in flight, and no longer",
   structs: "memory behind iovecs and message headers is kept as they are",
+  claims: "a view that claims another buffer keeps its own",
+  calls: "views are kept no longer for calls that the library makes by the ring's fd",
   messages: "a completion that another ring has sent ends nothing",
   arrival: "data arrives in views of every size",
   dropped: "rings dropped with operations in flight harm no memory",

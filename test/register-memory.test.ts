@@ -52,6 +52,16 @@ describe("a region of memory", () => {
     assert.equal(ringMappings(), before);
   });
 
+  it("is mapped by the fd, as buffers of the kernel's are, without which there is none", () => {
+    using ring = new Ring({ entries: 4, fd: false });
+    const none = { name: "TypeError", message: /mapped by the ring's fd/ };
+    assert.throws(() => ring.registerRegion(5000), none);
+    const flags = abi.IOU_PBUF_RING_MMAP;
+    for (const group of [0, 1]) {
+      assert.throws(() => ring.setupBufRing({ group, entries: 4, bufferSize: 64, flags }), none);
+    }
+  });
+
   it("has to be whole pages", () => {
     using ring = new Ring({ entries: 4 });
     assert.throws(() => ring.registerRegion(alloc(65536).slice(0, 1000)), fails("EINVAL", /page/));
@@ -103,10 +113,13 @@ describe("registered waits", () => {
 
   it("are a slot of the region, which a ring has from before it was enabled", () => {
     using made = ringWithWaits(1);
-    assert.throws(
-      () => made.ring.submitAndWaitReg(1, 100_000),
-      (error) => error instanceof UringError && error.code === "EFAULT",
-    );
+    // The memory goes on behind the last slot, to the end of a page.
+    for (const beyond of [1, 2, 1000, 100_000]) {
+      assert.throws(
+        () => made.ring.submitAndWaitReg(1, beyond),
+        (error) => error instanceof UringError && error.code === "EFAULT",
+      );
+    }
     using ring = new Ring({ entries: 4 });
     assert.throws(() => ring.registerWaitRegion(1), fails("EINVAL", /IORING_SETUP_R_DISABLED|enabled/));
     assert.throws(() => ring.submitAndWaitReg(1, 0), UringError);

@@ -621,6 +621,22 @@ describe("control messages", () => {
     }
   });
 
+  it("are told as they are where the memory for them has ended", () => {
+    for (const [message, hex] of cases) {
+      const whole = unhex(hex);
+      if (message.kind === "other" || message.kind === "rights") continue;
+      const [level, type] = [8, 12].map((at) =>
+        new DataView(whole.buffer, whole.byteOffset).getInt32(at, true),
+      );
+      const size = Number(new DataView(whole.buffer, whole.byteOffset).getBigUint64(0, true));
+      for (let length = 16; length < size; length++) {
+        const cut = whole.slice(0, length);
+        new DataView(cut.buffer).setBigUint64(0, BigInt(length), true);
+        assert.deepEqual(decodeControl(cut), [{ kind: "other", level, type, data: cut.slice(16) }]);
+      }
+    }
+  });
+
   it("are refused where they are cut or lie about their length", () => {
     const whole = encodeControl(
       cases.map(([message]) => message),

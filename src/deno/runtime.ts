@@ -146,6 +146,7 @@ function open(path: string): Shim {
     register: symbols.uring_register,
     map: symbols.uring_map,
     unmap: symbols.uring_unmap,
+    retire: symbols.uring_retire,
     discard: symbols.uring_discard,
     keep: symbols.uring_keep,
     close: symbols.uring_close,

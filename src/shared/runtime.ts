@@ -74,6 +74,8 @@ export interface Shim {
   map(fd: number, length: number, offset: number): number;
   /** Undoes `map`. Every view of the memory must have been detached. */
   unmap(address: number, length: number): number;
+  /** As `unmap`, and keeps the addresses out of use: operations may have been given them. */
+  retire(address: number, length: number): number;
   /** Exchanges pages of private anonymous memory for new ones, all zero. */
   discard(address: number, length: number): number;
   /**
@@ -107,6 +109,7 @@ export const SYMBOLS = {
   uring_register: { parameters: ["i32", "u32", "f64", "u32"], result: "i32" },
   uring_map: { parameters: ["i32", "f64", "f64"], result: "f64" },
   uring_unmap: { parameters: ["f64", "f64"], result: "i32" },
+  uring_retire: { parameters: ["f64", "f64"], result: "i32" },
   uring_discard: { parameters: ["f64", "f64"], result: "i32" },
   uring_keep: { parameters: ["f64"], result: "f64" },
   uring_close: { parameters: ["i32"], result: "i32" },

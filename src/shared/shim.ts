@@ -20,7 +20,7 @@ const ARCHES: Readonly<Record<string, string>> = {
 };
 
 /** Number of the shim's interface, as `uring_describe` gives it first. */
-const SHIM_VERSION = 3;
+const SHIM_VERSION = 4;
 
 /** The shim's `SHIM_ARCH` for each architecture: a library of the other would not load, a renamed one might. */
 const SHIM_ARCH: Readonly<Record<string, number>> = { x64: 1, arm64: 2 };

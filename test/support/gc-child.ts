@@ -5,7 +5,13 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { setTimeout } from "node:timers/promises";
 import { alloc, cstring, Iovecs, Msghdr, Ring, type RingOptions } from "uring";
-import { AF_UNIX, IORING_SETUP_DEFER_TASKRUN, IORING_SETUP_SINGLE_ISSUER, SOCK_DGRAM } from "uring/abi";
+import {
+  AF_UNIX,
+  IORING_SETUP_DEFER_TASKRUN,
+  IORING_SETUP_SINGLE_ISSUER,
+  IOU_PBUF_RING_MMAP,
+  SOCK_DGRAM,
+} from "uring/abi";
 import { Canaries } from "./canaries.ts";
 import { collectGarbage, patiently } from "./child.ts";
 import { type Pipe, pipe, writeFromThread } from "./harness.ts";
@@ -112,6 +118,43 @@ async function structs(): Promise<void> {
   assert.equal(alive(refs), refs.length, "memory behind a struct in flight was collected");
   assert.deepEqual(ring.close(), { leaked: 0 });
   await releases(refs, 8);
+}
+
+/** What a view says of itself keeps other memory than its own from nobody. */
+async function claims(): Promise<void> {
+  using ends = pipe();
+  const ring = new Ring({ entries: 8 });
+  const start = () => {
+    const view = new Uint8Array(1000);
+    const trace = buffer(view);
+    Object.defineProperty(view, "buffer", { value: new ArrayBuffer(1000) });
+    entry(ring).prepRead(ends.read, view, 1000, -1);
+    return trace;
+  };
+  const refs = [start(), start()];
+  ring.submit();
+  await forget();
+  assert.equal(alive(refs), 2, "views of operations in flight were collected");
+  ring.close();
+}
+
+/** Calls that the library makes by a ring's fd give it to nobody, who could send messages. */
+async function calls(): Promise<void> {
+  for (const call of [
+    (ring: Ring) => ring.registerRegion(65536),
+    (ring: Ring) => ring.setupBufRing({ group: 0, entries: 4096, bufferSize: 1, flags: IOU_PBUF_RING_MMAP }),
+    (ring: Ring) => ring.closeRingFd(),
+  ]) {
+    using ends = pipe();
+    const ring = new Ring({ entries: 64 });
+    call(ring);
+    const refs = readIntoNowhere(ring, ends, SIZES);
+    ring.submit();
+    for (const _ of SIZES) writeFromThread(ends.write);
+    reap(ring, SIZES.length);
+    await releases(refs, 2);
+    ring.close();
+  }
 }
 
 /** A completion that no operation of the ring has caused must not pass for the end of one. */
@@ -236,6 +279,15 @@ function resident(): number {
   return Number(readFileSync("/proc/self/statm", "latin1").split(" ")[1]) * 4096;
 }
 
-const parts: Record<string, () => Promise<void>> = { views, structs, messages, arrival, dropped, lifecycle };
+const parts: Record<string, () => Promise<void>> = {
+  views,
+  structs,
+  claims,
+  calls,
+  messages,
+  arrival,
+  dropped,
+  lifecycle,
+};
 await parts[process.argv[2] ?? ""]?.();
 console.log("done");

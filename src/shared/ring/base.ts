@@ -229,7 +229,8 @@ export class RingBase {
   }
 
   /**
-   * As `submit`, and waits until completions are there.
+   * As `submit`, and waits until completions are there. A timeout operation of the ring that expires ends the wait, too, however
+   * few there are.
    *
    * @param count how many completions to wait for, at most what the queue holds; in one of mixed sizes two fewer
    * @param options `timeout` and `minWait` in milliseconds, `absolute`, `sigmask`
@@ -558,6 +559,11 @@ export class RingBase {
   protected set cqFlags(flags: number) {
     const { memory, params } = this.#open().#setup;
     Atomics.store(memory.rings, params.cqOff.flags, flags);
+  }
+
+  /** The fd, for calls that hand it to nobody: the views of operations are kept no longer for it. -1 for none. */
+  protected get ownFd(): number {
+    return this.#fd;
   }
 
   /** How a registration call on another ring names this one: by its fd, or its index in the thread's table of rings. */

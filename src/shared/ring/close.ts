@@ -34,6 +34,10 @@ export interface CloseResult {
   /**
    * 0 when every operation has ended. Otherwise how many may still be running, at least 1: the views they were given are
    * then kept for good, and memory from `alloc` must not be disposed of, since the kernel may still write to it.
+   *
+   * Also 1 where all have ended and nobody can tell: on a ring where an operation with `IOSQE_CQE_SKIP_SUCCESS` was used,
+   * whose success nothing reports. Under restrictions that forbid a NOP with `IOSQE_IO_DRAIN`, tags of buffers and files that
+   * have not come count as operations.
    */
   readonly leaked: number;
 }

@@ -1,7 +1,13 @@
 import {
+  IORING_OP_MADVISE,
   IORING_OP_RECV,
   IORING_OP_RECVMSG,
+  IORING_OP_SEND,
+  IORING_OP_SEND_ZC,
+  IORING_OP_SENDMSG,
+  IORING_OP_SENDMSG_ZC,
   IORING_RECV_MULTISHOT,
+  IORING_SEND_VECTORIZED,
   IOSQE_BUFFER_SELECT,
   IOSQE_CQE_SKIP_SUCCESS,
   IOSQE_IO_DRAIN,
@@ -31,4 +37,42 @@ export function refusedCombination(first: number, skipped: boolean): string | un
     }
   }
   return undefined;
+}
+
+/** Bit 31 of a message's flags: the kernel then takes `struct msghdr` for that of a 32-bit program, and writes across it. */
+const MSG_CMSG_COMPAT = 0x80000000;
+
+/** Why an operation's own flags can not be set to these behind its prep helper's back; `undefined` where they can. */
+export function refusedOpFlags(opcode: number, flags: number): string | undefined {
+  switch (opcode) {
+    case IORING_OP_MADVISE:
+      return "advice is prepMadvise's to set, which looks at what it does to the memory";
+    case IORING_OP_SENDMSG:
+    case IORING_OP_SENDMSG_ZC:
+    case IORING_OP_RECVMSG:
+      return refusedMessageFlags(flags);
+    default:
+      return undefined;
+  }
+}
+
+/** Why a message can not be sent or received with these flags. */
+export function refusedMessageFlags(flags: number): string | undefined {
+  return (flags & MSG_CMSG_COMPAT) === 0
+    ? undefined
+    : "MSG_CMSG_COMPAT, bit 31 of a message's flags, is for the headers of 32-bit programs, which a Msghdr is none of";
+}
+
+/**
+ * What setting the `ioprio` field must leave in it: whether a send's memory holds addresses is for its prep helper to say.
+ *
+ * @param first the entry's first word
+ * @throws TypeError where memory that does not is to be taken for such
+ */
+export function keptIoprio(first: number, value: number): number {
+  const opcode = first & 0xff;
+  if (opcode !== IORING_OP_SEND && opcode !== IORING_OP_SEND_ZC) return 0;
+  const kept = (first >> 16) & IORING_SEND_VECTORIZED;
+  if ((value & IORING_SEND_VECTORIZED & ~kept) === 0) return kept;
+  throw new TypeError("Iovecs and IORING_SEND_VECTORIZED need each other: prepare the send of Iovecs");
 }

@@ -1,12 +1,14 @@
 import {
+  IORING_SEND_VECTORIZED,
   IOSQE_BUFFER_SELECT,
   IOSQE_CQE_SKIP_SUCCESS,
   IOSQE_FIXED_FILE,
   IOSQE_IO_DRAIN,
 } from "../abi/index.ts";
+import { keptIoprio, refusedOpFlags } from "./combination.ts";
 import { Direct, type Target } from "./direct.ts";
 import { Pinned, Struct } from "./pinned.ts";
-import { viewAddress } from "./view.ts";
+import { viewAddress, viewBuffer, viewLength } from "./view.ts";
 
 /**
  * Memory that an operation reads or writes: the library's own, a view of the caller's, or a raw address.
@@ -91,7 +93,8 @@ export class Entry {
   /**
    * Sets the entry's `IOSQE_*` flags, replacing those it has.
    *
-   * @param flags `IOSQE_IO_LINK` and its like, or-ed. `IOSQE_FIXED_FILE` is set by passing a `Direct` to the prep helper.
+   * @param flags `IOSQE_IO_LINK` and its like, or-ed. `IOSQE_FIXED_FILE` is set by passing a `Direct` to the prep helper. After
+   * `IOSQE_CQE_SKIP_SUCCESS` the ring can not tell any more when all has ended: `close()` then says `leaked`, and keeps views.
    * See io_uring_sqe_set_flags(3).
    */
   setFlags(flags: number): this {
@@ -175,19 +178,25 @@ export class Entry {
   /**
    * Sets the 16-bit field whose meaning depends on the operation: I/O priority for reads and writes,
    * `IORING_RECVSEND_*` and `IORING_ACCEPT_*` flags for sockets. See io_uring_enter(2), `ioprio`.
+   *
+   * @throws TypeError for `IORING_SEND_VECTORIZED` on a send of anything but `Iovecs`, which have it already: the kernel would
+   * follow what is in the memory. Who sends from a raw address sets it before the prep helper.
    */
   setIoprio(value: number): this {
     checkBits(value, 16, "ioprio");
-    const at = this.mine();
-    this.#words[at] = ((this.#words[at] as number) & 0xffff) | (value << 16);
-    return this;
+    const first = this.#words[this.mine()] as number;
+    return this.ioprio(value | keptIoprio(first, value));
   }
 
   /**
    * Sets the 4-byte field of flags whose name depends on the operation: `rw_flags`, `msg_flags`, `nop_flags`,
    * `uring_cmd_flags` and so on. After the prep helper, which may set it too. See io_uring_enter(2).
+   *
+   * @throws TypeError for flags that are looked at by the prep helper alone
    */
   setOpFlags(flags: number): this {
+    const refused = refusedOpFlags(this.opcode(), flags);
+    if (refused !== undefined) throw new TypeError(refused);
     return this.opFlags(flags);
   }
 
@@ -278,6 +287,21 @@ export class Entry {
     const index = slot instanceof Direct ? slot.slot : slot;
     checkWord(index, "slot");
     return this.word(FILE_INDEX, index >>> 0 === 0xffffffff ? index : (index + 1) | 0, "slot");
+  }
+
+  /** Sets the 16-bit `ioprio` field. */
+  protected ioprio(value: number): this {
+    const at = this.mine();
+    this.#words[at] = ((this.#words[at] as number) & 0xffff) | (value << 16);
+    return this;
+  }
+
+  /** Says whether the memory of a send is made of `Iovecs`. */
+  protected vectorized(on: boolean): this {
+    const at = this.mine();
+    const bit = IORING_SEND_VECTORIZED << 16;
+    this.#words[at] = on ? (this.#words[at] as number) | bit : (this.#words[at] as number) & ~bit;
+    return this;
   }
 
   /** Or-s bits into the 16-bit `ioprio` field. */
@@ -375,11 +399,10 @@ export class Entry {
     kind: abstract new (...args: never[]) => T,
   ): Int64 {
     if (value instanceof kind) {
+      const address = Struct.addressOf(value);
       // It points to memory of the caller's in turn, which lives as long as the struct does.
-      this.#owner.hold(value);
-      // The getter looks at what the struct points to; what it returns could be a subclass's.
-      void value.address;
-      return Struct.addressOf(value);
+      Struct.hold(value, this.#owner);
+      return address;
     }
     if (typeof value === "number" || typeof value === "bigint") return value;
     throw new TypeError(`${kind.name} or a raw address is needed, not ${describe(value)}`);
@@ -389,9 +412,11 @@ export class Entry {
     if (typeof mem === "number" || typeof mem === "bigint") return mem;
     const view = mem as Uint8Array;
     const address = viewAddress(view);
-    if (!(length >= 0 && length <= view.byteLength)) throw beyond(length, view.byteLength);
-    if (forGood) this.#owner.holdForGood(view.buffer);
-    else this.#owner.hold(view.buffer);
+    // What a property of the view says could be anything.
+    const bytes = viewLength(view);
+    if (!(length >= 0 && length <= bytes)) throw beyond(length, bytes);
+    if (forGood) this.#owner.holdForGood(viewBuffer(view));
+    else this.#owner.hold(viewBuffer(view));
     return address;
   }
 

@@ -2,6 +2,7 @@ import { runtime } from "#runtime";
 import { Arena, type Block } from "./arena.ts";
 import { errnoError } from "./errno.ts";
 import { whenReleased } from "./held.ts";
+import { checkView } from "./view.ts";
 
 const HUGE_PAGE = 2 * 1024 * 1024;
 const MAX_BYTES = 2 ** 31;
@@ -172,19 +173,36 @@ export function cstring(text: string): Pinned {
 export abstract class Struct {
   readonly #block: Block;
   readonly #byteLength: number;
+  /** What the struct holds addresses of, reachable for as long as it is. */
+  readonly #targets: readonly (Struct | Pinned | Uint8Array)[];
   #live = true;
 
-  /** @internal */
-  protected constructor(byteLength: number) {
+  /**
+   * @internal What may be wrong with the caller's arguments is looked for before: a constructor that throws gives no memory
+   * back.
+   */
+  protected constructor(byteLength: number, targets: readonly (Struct | Pinned | Uint8Array)[]) {
     checkSize(byteLength);
     this.#block = structArena.take(byteLength);
     this.#byteLength = byteLength;
+    this.#targets = targets;
   }
 
-  /** @internal The address, whatever a subclass or a property says. */
+  /** @internal The address, whatever a subclass or a property says, once it is sure that what it points to is still there. */
   static addressOf(struct: Struct): number {
     if (!struct.#live) throw disposed();
+    for (const target of struct.#targets) {
+      if (target instanceof Struct) Struct.addressOf(target);
+      else if (target instanceof Pinned) Pinned.addressOf(target);
+      else checkView(target);
+    }
     return struct.#block.address;
+  }
+
+  /** @internal Has it kept, and the structs it points to, whose memory must not be another struct's while the kernel reads. */
+  static hold(struct: Struct, owner: { hold(memory: object): void }): void {
+    owner.hold(struct);
+    for (const target of struct.#targets) if (target instanceof Struct) Struct.hold(target, owner);
   }
 
   /** @internal As `addressOf`, the length. */
@@ -192,7 +210,7 @@ export abstract class Struct {
     return struct.#byteLength;
   }
 
-  /** The struct's address. Throws a `TypeError` once it is disposed of. */
+  /** The struct's address. Throws a `TypeError` once it, or what it points to, is disposed of or detached. */
   get address(): number {
     return Struct.addressOf(this);
   }

@@ -22,6 +22,17 @@ export function viewBuffer(view: Uint8Array): ArrayBufferLike {
   return buffer.call(view);
 }
 
+/** Throws a `TypeError` unless the memory behind a view is its own, and stays where it is. */
+export function checkView(view: Uint8Array): void {
+  // JavaScriptCore keeps small arrays inside the object until their buffer is asked for, and moves them then.
+  const memory: Buffer = buffer.call(view);
+  if (memory.detached === true)
+    throw new TypeError("the view's buffer is detached: its memory is no longer its own");
+  if (memory.resizable === true || memory.growable === true) {
+    throw new TypeError("the view's buffer is resizable: memory the kernel knows must not move or shrink");
+  }
+}
+
 /**
  * The address of a caller's view, once it is sure that the memory behind it stays where it is.
  *
@@ -31,13 +42,7 @@ export function viewAddress(view: unknown): number {
   if (!(view instanceof Uint8Array)) {
     throw new TypeError("memory must be a Pinned, a Uint8Array, or a raw address as a number or bigint");
   }
-  // JavaScriptCore keeps small arrays inside the object until their buffer is asked for, and moves them then.
-  const memory: Buffer = buffer.call(view);
-  if (memory.detached === true)
-    throw new TypeError("the view's buffer is detached: its memory is no longer its own");
-  if (memory.resizable === true || memory.growable === true) {
-    throw new TypeError("the view's buffer is resizable: memory the kernel knows must not move or shrink");
-  }
+  checkView(view);
   const bytes = length.call(view);
   if (view.byteLength !== bytes) throw new TypeError("the view claims a byteLength that is not its own");
   return bytes === 0 ? 0 : runtime.load().address(view);

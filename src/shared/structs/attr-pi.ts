@@ -1,6 +1,6 @@
 import { io_uring_attr_pi as layout } from "../abi/index.ts";
 import { Struct } from "../ring/pinned.ts";
-import { addressOf, lengthOf, type Memory, u64, whole } from "./fields.ts";
+import { addressOf, lengthOf, type Memory, u16, u32, u64 } from "./fields.ts";
 
 /** What protection information is checked against. */
 export interface AttrPiOptions {
@@ -28,13 +28,18 @@ export class AttrPi extends Struct {
    * @throws RangeError for numbers that do not fit; TypeError for what is no memory, or memory that can move
    */
   constructor(memory: Memory, { flags = 0, appTag = 0, seed = 0 }: AttrPiOptions = {}) {
-    super(layout.sizeof);
+    const address = addressOf(memory);
+    const length = lengthOf(memory);
+    u16(flags, "flags");
+    u16(appTag, "appTag");
+    const seedBits = u64(seed, "seed");
+    super(layout.sizeof, [memory]);
     this.memory = memory;
     const view = this.dataView();
-    view.setUint16(layout.flags, whole(flags, 0, 0xffff, "flags"), true);
-    view.setUint16(layout.app_tag, whole(appTag, 0, 0xffff, "appTag"), true);
-    view.setUint32(layout.len, whole(lengthOf(memory), 0, 0xffffffff, "length"), true);
-    view.setBigUint64(layout.addr, BigInt(addressOf(memory)), true);
-    view.setBigUint64(layout.seed, u64(seed, "seed"), true);
+    view.setUint16(layout.flags, flags, true);
+    view.setUint16(layout.app_tag, appTag, true);
+    view.setUint32(layout.len, u32(length, "length"), true);
+    view.setBigUint64(layout.addr, BigInt(address), true);
+    view.setBigUint64(layout.seed, seedBits, true);
   }
 }

@@ -99,6 +99,7 @@ export function encodeControl<M extends Memory = Pinned>(messages: readonly Cont
  *
  * @param memory where they are
  * @param length how many bytes of them the kernel wrote (`msg_controllen`), by default all of memory
+ * @returns those that are there; one of a known kind that ended with the memory for it (`MSG_CTRUNC`) is an `other`
  * @throws RangeError for bytes that are no control messages, or end within one
  */
 export function decodeControl(memory: Memory, length: number = memory.byteLength): ControlMessage[] {
@@ -194,7 +195,23 @@ function encodeMessage(message: ControlMessage): Omit<OtherControlMessage, "kind
   }
 }
 
+/** How many bytes a message of a known kind has; what has fewer was cut off where the memory for it ended. */
+function sizeOf(level: number, type: number): number {
+  switch (level) {
+    case SOL_SOCKET:
+      if (type === SO_TIMESTAMPING_OLD || type === SO_TIMESTAMPING_NEW) return 3 * TIMESPEC;
+      return type === SCM_RIGHTS ? 0 : TIMESPEC;
+    case SOL_UDP:
+      return type === UDP_SEGMENT ? 2 : 4;
+    case SOL_IP:
+      return inPktinfo.sizeof;
+    default:
+      return in6Pktinfo.sizeof;
+  }
+}
+
 function decodeMessage(level: number, type: number, data: Uint8Array): ControlMessage {
+  if (data.byteLength < sizeOf(level, type)) return { kind: "other", level, type, data };
   const view = (size: number, name: string): DataView => viewOf(data, size, name);
   switch (level) {
     case SOL_SOCKET:

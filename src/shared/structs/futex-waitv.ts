@@ -15,12 +15,26 @@ export interface Futex {
 /** The bits of the flags that are log2 of the word's size. */
 const SIZE_MASK = 3;
 
-function checkedCount(futexes: readonly Futex[]): number {
+/** What the kernel is to be told of each, once it is sure that it can be. */
+function checked(
+  futexes: readonly Futex[],
+): { futex: Memory; address: number; value: bigint; bits: number }[] {
   if (!Array.isArray(futexes)) throw new TypeError("an array of futexes is needed");
   if (futexes.length < 1 || futexes.length > FUTEX_WAITV_MAX) {
     throw new RangeError(`1 to ${FUTEX_WAITV_MAX} futexes are needed, not ${futexes.length}`);
   }
-  return futexes.length;
+  return futexes.map(({ futex, value, flags = FUTEX2_SIZE_U32 }) => {
+    const address = addressOf(futex);
+    const bits = bits32(flags, "flags");
+    const word = 1 << (bits & SIZE_MASK);
+    // With FUTEX2_NUMA the kernel keeps the node, as large again, behind the word.
+    const size = (bits & FUTEX2_NUMA) === 0 ? word : 2 * word;
+    const length = lengthOf(futex);
+    if (length < size || address % size !== 0) {
+      throw new RangeError(`a futex takes ${size} aligned bytes, not ${length} at ${address}`);
+    }
+    return { futex, address, value: u64(value, "value"), bits };
+  });
 }
 
 /**
@@ -40,25 +54,18 @@ export class FutexWaitv extends Struct {
    * hold; TypeError for what is no memory, or memory that can move
    */
   constructor(futexes: readonly Futex[]) {
-    super(checkedCount(futexes) * layout.sizeof);
+    const words = checked(futexes);
+    const memory = words.map(({ futex }) => futex);
+    super(words.length * layout.sizeof, memory);
+    this.length = words.length;
+    this.#memory = memory;
     const view = this.dataView();
-    this.length = futexes.length;
-    this.#memory = futexes.map(({ futex, value, flags = FUTEX2_SIZE_U32 }, i) => {
+    for (const [i, { address, value, bits }] of words.entries()) {
       const at = i * layout.sizeof;
-      const address = addressOf(futex);
-      const bits = bits32(flags, "flags");
-      const word = 1 << (bits & SIZE_MASK);
-      // With FUTEX2_NUMA the kernel keeps the node, as large again, behind the word.
-      const size = (bits & FUTEX2_NUMA) === 0 ? word : 2 * word;
-      const length = lengthOf(futex);
-      if (length < size || address % size !== 0) {
-        throw new RangeError(`a futex takes ${size} aligned bytes, not ${length} at ${address}`);
-      }
-      view.setBigUint64(at + layout.val, u64(value, "value"), true);
+      view.setBigUint64(at + layout.val, value, true);
       view.setBigUint64(at + layout.uaddr, BigInt(address), true);
-      view.setUint32(at + layout.flags, flags, true);
-      return futex;
-    });
+      view.setUint32(at + layout.flags, bits, true);
+    }
   }
 
   /** The memory of one of the futexes, as it was given. */

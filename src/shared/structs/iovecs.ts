@@ -5,12 +5,15 @@ import { addressOf, lengthOf, type Memory } from "./fields.ts";
 // As many as one registration of buffers takes; reads and writes take 1024.
 const MAX = 16384;
 
-function checkedCount(buffers: readonly Memory[]): number {
+/** The pieces as they are now, once each is sure to be memory. */
+function checked(buffers: readonly Memory[]): readonly Memory[] {
   if (!Array.isArray(buffers)) throw new TypeError("iovecs are made from an array of memory");
   if (buffers.length < 1 || buffers.length > MAX) {
     throw new RangeError(`1 to ${MAX} pieces of memory are needed, not ${buffers.length}`);
   }
-  return buffers.length;
+  const pieces = buffers.slice();
+  for (const piece of pieces) addressOf(piece);
+  return pieces;
 }
 
 /**
@@ -40,17 +43,18 @@ export class Iovecs extends Struct {
    * @throws RangeError for another number of them; TypeError for what is no memory, or memory that can move
    */
   constructor(buffers: readonly Memory[]) {
-    super(checkedCount(buffers) * layout.sizeof);
-    this.#buffers = buffers.slice();
+    const pieces = checked(buffers);
+    super(pieces.length * layout.sizeof, pieces);
+    this.#buffers = pieces;
     const view = this.dataView();
     let totalBytes = 0;
-    for (const [i, buffer] of this.#buffers.entries()) {
+    for (const [i, buffer] of pieces.entries()) {
       const length = lengthOf(buffer);
       view.setBigUint64(i * layout.sizeof + layout.iov_base, BigInt(addressOf(buffer)), true);
       view.setBigUint64(i * layout.sizeof + layout.iov_len, BigInt(length), true);
       totalBytes += length;
     }
-    this.length = this.#buffers.length;
+    this.length = pieces.length;
     this.totalBytes = totalBytes;
   }
 

@@ -41,7 +41,6 @@ const NAME_MAX = sockaddr_storage.sizeof;
  * ```
  */
 export class Msghdr extends Struct {
-  readonly #iovecs: Iovecs | undefined;
   /** Iovecs that were made here, and go with this. */
   readonly #ownIovecs: Iovecs | undefined;
   readonly #control: Memory | undefined;
@@ -49,28 +48,30 @@ export class Msghdr extends Struct {
 
   /** @throws RangeError for an address of more than 128 bytes; TypeError for another type, or memory that can move */
   constructor(options: MsghdrOptions) {
-    super(NAME + NAME_MAX);
     const { iov, name, nameLength = 0, control } = options;
-    this.#nameLength =
-      name === undefined ? whole(nameLength, 0, NAME_MAX, "nameLength") : this.#copyName(name);
-    if (iov instanceof Iovecs) this.#iovecs = iov;
-    else if (iov !== undefined && iov.length !== 0) this.#iovecs = this.#ownIovecs = new Iovecs(iov);
+    const from = name === undefined ? undefined : encoded(name);
+    const room = from === undefined ? whole(nameLength, 0, NAME_MAX, "nameLength") : from.byteLength;
+    if (control !== undefined) addressOf(control);
+    if (iov instanceof Iovecs) Struct.addressOf(iov);
+    // From here on nothing is wrong any more.
+    const own = iov instanceof Iovecs || iov === undefined || iov.length === 0 ? undefined : new Iovecs(iov);
+    const iovecs = iov instanceof Iovecs ? iov : own;
+    super(NAME + NAME_MAX, [
+      ...(iovecs === undefined ? [] : [iovecs]),
+      ...(control === undefined ? [] : [control]),
+    ]);
+    this.#ownIovecs = own;
     this.#control = control;
+    this.#nameLength = room;
+    if (from !== undefined) this.#nameBytes().set(from);
     const view = this.dataView();
-    if (this.#nameLength > 0) view.setBigUint64(layout.msg_name, BigInt(super.address + NAME), true);
-    if (this.#iovecs !== undefined) {
-      view.setBigUint64(layout.msg_iov, BigInt(Struct.addressOf(this.#iovecs)), true);
-      view.setBigUint64(layout.msg_iovlen, BigInt(Struct.lengthOf(this.#iovecs) / iovec.sizeof), true);
+    if (room > 0) view.setBigUint64(layout.msg_name, BigInt(Struct.addressOf(this) + NAME), true);
+    if (iovecs !== undefined) {
+      view.setBigUint64(layout.msg_iov, BigInt(Struct.addressOf(iovecs)), true);
+      view.setBigUint64(layout.msg_iovlen, BigInt(Struct.lengthOf(iovecs) / iovec.sizeof), true);
     }
     if (control !== undefined) view.setBigUint64(layout.msg_control, BigInt(addressOf(control)), true);
     this.reset();
-  }
-
-  /** The struct's address. Throws a `TypeError` once it, or the iovecs it points to, are disposed of. */
-  override get address(): number {
-    // Its memory may be another struct's by now.
-    void this.#iovecs?.address;
-    return super.address;
   }
 
   /** How many bytes of an address there is room for: what `decodeRecvmsg` needs to know. */
@@ -127,14 +128,15 @@ export class Msghdr extends Struct {
     const view = this.dataView();
     return new Uint8Array(view.buffer, view.byteOffset + NAME, NAME_MAX);
   }
+}
 
-  #copyName(name: SocketAddress | Memory): number {
-    if (!(name instanceof Pinned || name instanceof Uint8Array)) {
-      return encodeSockaddr(name, this.#nameBytes()).byteLength;
-    }
-    const bytes = bytesOf(name);
-    whole(bytes.byteLength, 0, NAME_MAX, "an address's length");
-    this.#nameBytes().set(bytes);
-    return bytes.byteLength;
-  }
+/** The bytes of an address to send to. */
+function encoded(name: SocketAddress | Memory): Uint8Array {
+  const memory =
+    name instanceof Pinned || name instanceof Uint8Array
+      ? name
+      : encodeSockaddr(name, new Uint8Array(NAME_MAX));
+  const bytes = bytesOf(memory);
+  whole(bytes.byteLength, 0, NAME_MAX, "an address's length");
+  return bytes;
 }

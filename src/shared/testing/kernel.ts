@@ -255,6 +255,7 @@ export class SimulatedKernel {
       register: (fd, opcode, arg, count) => this.#alone(() => this.#register(fd, opcode, arg, count)),
       map: (fd, length, offset) => this.#map(fd, length, offset),
       unmap: (address, length) => (memory.unmap(address) ? 0 : (real?.unmap(address, length) ?? -EINVAL)),
+      retire: (address, length) => (memory.unmap(address) ? 0 : (real?.retire(address, length) ?? -EINVAL)),
       discard(address, length) {
         if (real !== undefined) return real.discard(address, length);
         return memory.bytes(address, length)?.fill(0) === undefined ? -EINVAL : 0;

@@ -47,8 +47,8 @@ export class FilesPrep extends IoPrep {
    * @param mode permission bits of a file that is created
    * @param slot where to put it, in place of what is there; `IORING_FILE_INDEX_ALLOC` for any free slot
    *
-   * The completion's `res` is 0, or the slot taken of those free; -ENFILE when none is, -ENXIO without a table, -EINVAL
-   * with `O_CLOEXEC`. `path` is the operation's until then. Linux 5.15. See io_uring_prep_openat_direct(3).
+   * The completion's `res` is 0, or the slot taken of those free; -ENFILE when none is, or without a table (there -ENXIO for
+   * a slot), -EINVAL with `O_CLOEXEC`. `path` is the operation's until then. Linux 5.15. See io_uring_prep_openat_direct(3).
    */
   prepOpenatDirect(dfd: number, path: Mem, flags: number, mode: number, slot: number | Direct): this {
     return this.fileSlot(slot).prepOpenat(dfd, path, flags, mode);

@@ -126,6 +126,9 @@ export class ProcessPrep extends ControlPrep {
    * Prepares a command of a file's driver under an opcode of the caller's choice: what `prepUringCmd` and
    * `prepUringCmd128` are made of, internal in liburing as `__io_uring_prep_uring_cmd`.
    *
+   * As by `prepRw` nothing is held or bounded: under another opcode the command's number is what that makes of it, be it an
+   * address.
+   *
    * @param op `IORING_OP_URING_CMD` or `IORING_OP_URING_CMD128`; its low 8 bits count
    * @param cmdOp the driver's number of the command
    */

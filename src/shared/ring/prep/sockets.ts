@@ -27,6 +27,7 @@ import {
 } from "../../abi/index.ts";
 import { Iovecs } from "../../structs/iovecs.ts";
 import { Msghdr } from "../../structs/msghdr.ts";
+import { refusedMessageFlags } from "../combination.ts";
 import type { Direct, Target } from "../direct.ts";
 import type { Int64, Mem } from "../entry.ts";
 import { Struct } from "../pinned.ts";
@@ -48,13 +49,13 @@ export class SocketsPrep extends FilesPrep {
    * -ECONNRESET. `buf` stays the operation's until its completion. With `setBufferGroup` the data comes from provided
    * buffers (6.10). Linux 5.6. See io_uring_prep_send(3).
    *
-   * @param buf memory of at least `len` bytes, or 0 with provided buffers; with `setIoprio(IORING_SEND_VECTORIZED)`
-   * the `Iovecs` to send, `len` of them
+   * @param buf memory of at least `len` bytes, or 0 with provided buffers; or the
+   * `Iovecs` to send, `len` of them, with which `IORING_SEND_VECTORIZED` is set (6.17)
    * @param flags `MSG_*`
    */
   prepSend(sockfd: Target, buf: Mem | Iovecs, len: Int64, flags: number): this {
     const bytes = size(len, buf);
-    return this.opFlags(flags).rw(IORING_OP_SEND, sockfd, this.payload(buf, bytes), bytes, 0);
+    return this.opFlags(flags).rw(IORING_OP_SEND, sockfd, this.payload(buf, bytes), bytes, 0).pieces(buf);
   }
 
   /**
@@ -101,7 +102,8 @@ export class SocketsPrep extends FilesPrep {
     const to = this.data(addr, u32(addrlen, "address length"));
     return this.opFlags(flags)
       .addrLen(addrlen)
-      .rw(IORING_OP_SEND, sockfd, this.payload(buf, bytes), bytes, to);
+      .rw(IORING_OP_SEND, sockfd, this.payload(buf, bytes), bytes, to)
+      .pieces(buf);
   }
 
   /**
@@ -123,7 +125,7 @@ export class SocketsPrep extends FilesPrep {
       throw new TypeError("Iovecs and IORING_SEND_VECTORIZED need each other");
     }
     return this.opFlags(flags)
-      .setIoprio(zcFlags & 0xffff)
+      .ioprio(zcFlags & 0xffff)
       .rw(IORING_OP_SEND_ZC, sockfd, this.payload(buf, bytes), bytes, 0);
   }
 
@@ -199,7 +201,7 @@ export class SocketsPrep extends FilesPrep {
    * @param flags `MSG_*`
    */
   prepSendmsg(fd: Target, msg: Msghdr | number | bigint, flags: number): this {
-    return this.opFlags(flags).rw(IORING_OP_SENDMSG, fd, this.struct(msg, Msghdr), 1, 0);
+    return this.message(IORING_OP_SENDMSG, fd, msg, flags);
   }
 
   /**
@@ -210,7 +212,7 @@ export class SocketsPrep extends FilesPrep {
    * first completion. Linux 6.1. See io_uring_prep_sendmsg_zc(3).
    */
   prepSendmsgZc(fd: Target, msg: Msghdr | number | bigint, flags: number): this {
-    return this.opFlags(flags).rw(IORING_OP_SENDMSG_ZC, fd, this.struct(msg, Msghdr), 1, 0);
+    return this.message(IORING_OP_SENDMSG_ZC, fd, msg, flags);
   }
 
   /**
@@ -234,7 +236,7 @@ export class SocketsPrep extends FilesPrep {
    * @param flags `MSG_*`
    */
   prepRecvmsg(fd: Target, msg: Msghdr | number | bigint, flags: number): this {
-    return this.opFlags(flags).rw(IORING_OP_RECVMSG, fd, this.struct(msg, Msghdr), 1, 0);
+    return this.message(IORING_OP_RECVMSG, fd, msg, flags);
   }
 
   /**
@@ -431,6 +433,18 @@ export class SocketsPrep extends FilesPrep {
     return this.fileIndex(peer)
       .addr3(this.data(sockaddrLen, SOCKLEN))
       .rw(IORING_OP_URING_CMD, fd, address, 0, SOCKET_URING_OP_GETSOCKNAME);
+  }
+
+  /** Says what the memory of a send is: a caller's raw address may be either. */
+  private pieces(buf: Mem | Iovecs): this {
+    return typeof buf === "object" ? this.vectorized(buf instanceof Iovecs) : this;
+  }
+
+  private message(opcode: number, fd: Target, msg: Msghdr | number | bigint, flags: number): this {
+    // What is at a raw address is the caller's to know.
+    const refused = typeof msg === "object" ? refusedMessageFlags(flags) : undefined;
+    if (refused !== undefined) throw new TypeError(refused);
+    return this.opFlags(flags).rw(opcode, fd, this.struct(msg, Msghdr), 1, 0);
   }
 
   /** The address of what is to be sent: bytes, or `length` pieces of them. */

@@ -218,11 +218,13 @@ export class BufRingRegistration extends FileRegistration {
       }
       return { buffer: block.buffer, offset: block.offset, release };
     }
+    if (this.ownFd < 0)
+      throw new TypeError("memory of the kernel's is mapped by the ring's fd, and this ring has none");
     this.registerBufRing({ address: 0, entries, group, flags, minLeft });
     try {
       const shim = runtime.load();
       const offset = IORING_OFF_PBUF_RING + group * 2 ** IORING_OFF_PBUF_SHIFT;
-      const address = shim.map(this.fd, length, offset);
+      const address = shim.map(this.ownFd, length, offset);
       if (address < 0) throw setupError(-address, this.params.flags, "mmap");
       const buffer = viewOrUnmap(shim, address, length);
       return { buffer, offset: 0, release: () => unmap(shim, [[buffer, address]]) };

@@ -20,11 +20,12 @@ import { errnoError } from "../errno.ts";
 import { allocInternal, Pinned } from "../pinned.ts";
 import { Region } from "../region.ts";
 import type { ResizeOptions } from "../resize.ts";
-import { unmap, viewOrUnmap } from "../setup.ts";
+import { viewOrUnmap } from "../setup.ts";
 import { WAIT_SLOT, WaitRegion } from "../wait-region.ts";
 import { CancelRegistration } from "./cancel.ts";
 
 const EBADF = 9;
+const EFAULT = 14;
 const EBUSY = 16;
 const EEXIST = 17;
 const EINVAL = 22;
@@ -36,6 +37,9 @@ const MAX_WAITS = 2 ** 20;
 
 /** The memory a ring is made of and shares with the kernel, and how the kernel is to find the ring. */
 export class MemoryRegistration extends CancelRegistration {
+  /** How many waits are registered; unknown of a region that the caller made. */
+  #waits: number = Number.POSITIVE_INFINITY;
+
   /**
    * Gives the ring an index in this thread's table of rings, which saves every system call on it the look-up of the fd.
    * Rings do so by themselves as long as the table's 16 places last, so this is for after `unregisterRingFd()`.
@@ -62,7 +66,7 @@ export class MemoryRegistration extends CancelRegistration {
   unregisterRingFd(): void {
     this.assertOpen();
     if (!this.hasIndex) throw this.#refuse(EINVAL, "The ring has no index");
-    if (this.fd < 0)
+    if (this.ownFd < 0)
       throw this.#refuse(EBADF, "The ring has no fd: without its index nothing would reach it");
     const result = this.unregisterIndex();
     if (result < 0) throw registerError(-result, IORING_UNREGISTER_RING_FDS);
@@ -82,7 +86,7 @@ export class MemoryRegistration extends CancelRegistration {
     }
     if (!this.hasIndex)
       throw this.#refuse(EINVAL, "The ring has no index to go on with: registerRingFd() first");
-    if (this.fd < 0) throw this.#refuse(EBADF, "The ring has no fd");
+    if (this.ownFd < 0) throw this.#refuse(EBADF, "The ring has no fd");
     this.closeFd();
   }
 
@@ -117,14 +121,18 @@ export class MemoryRegistration extends CancelRegistration {
       return new Region(() => memory.bytes);
     }
     const size = whole(memory, 1, MAX_REGION, "the region's size");
-    if (this.fd < 0)
+    if (this.ownFd < 0)
       throw new TypeError("memory of the kernel's is mapped by the ring's fd, and this ring has none");
     const length = Math.ceil(size / PAGE) * PAGE;
     const shim = runtime.load();
-    const address = shim.map(this.fd, length, this.#region(0, length, bits));
+    const address = shim.map(this.ownFd, length, this.#region(0, length, bits));
     if (address < 0) throw errnoError(-address, "mmap");
     const buffer = viewOrUnmap(shim, address, length);
-    this.whenClosed(() => unmap(shim, [[buffer, address]]));
+    this.whenClosed(() => {
+      // Operations of other rings may have been given a part of it.
+      buffer.transfer(0);
+      shim.retire(address, length);
+    });
     const bytes = new Uint8Array(buffer, 0, size);
     return new Region(() => bytes);
   }
@@ -159,6 +167,7 @@ export class MemoryRegistration extends CancelRegistration {
       throw error;
     }
     this.whenClosed(() => memory[Symbol.dispose]());
+    this.#waits = count;
     return new WaitRegion(memory, count);
   }
 
@@ -172,6 +181,12 @@ export class MemoryRegistration extends CancelRegistration {
    */
   submitAndWaitReg(count: number, index: number): number {
     const offset = whole(index, 0, MAX_WAITS, "a slot's number") * io_uring_reg_wait.sizeof;
+    // The region is whole pages: what the kernel finds behind the slots would be a wait for ever.
+    if (index >= this.#waits) {
+      throw errnoError(EFAULT, "io_uring_enter", {
+        hint: `${this.#waits} waits are registered: 0 is the first`,
+      });
+    }
     const flags = IORING_ENTER_GETEVENTS | IORING_ENTER_EXT_ARG | IORING_ENTER_EXT_ARG_REG;
     return this.submitWith(u32(count, "number of completions"), flags, offset, io_uring_reg_wait.sizeof);
   }
