@@ -3,11 +3,12 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { setImmediate, setTimeout } from "node:timers/promises";
-import { Proactor, type Receiver, UringError } from "uring";
+import { alloc, Direct, type LeasedMessage, Proactor, type Receiver, Ring, UringError } from "uring";
 import * as abi from "uring/abi";
 import { type SimulatedOperation, simulateKernel } from "uring/testing";
 import { Alarm } from "../src/shared/proactor/alarm.ts";
 import { pipe } from "./support/harness.ts";
+import { Sockets } from "./support/proactor-sockets.ts";
 import { bytes, range } from "./support/ring.ts";
 import { writesFromThread } from "./support/system.ts";
 
@@ -227,5 +228,142 @@ describe("a limit of time longer than timers can be", () => {
     assert.equal(proactor.inFlight, 1);
     await proactor.close();
     assert.equal(await splice, "ECANCELED");
+  });
+});
+
+describe("an iteration that could go on for ever at once", () => {
+  for (const period of [1n, 1000n, 3000n]) {
+    it(`can be ended: a tick every ${period} ns`, bench, async () => {
+      const proactor = new Proactor();
+      const ticks = proactor.timeoutMultishot(period);
+      // More than are asked for at a time.
+      for (let i = 1; i <= 200; i++) assert.equal((await ticks.next()).value, i);
+      await ticks.return?.();
+      assert.equal(proactor.inFlight, 0);
+      assert.deepEqual(await proactor.close(), { leaked: 0 });
+    });
+  }
+
+  it("needs a period", bench, async () => {
+    await using proactor = new Proactor();
+    for (const period of [0, 0n, -1, Number.NaN]) {
+      assert.equal(await word(proactor.timeoutMultishot(period).next()), "RangeError");
+    }
+    assert.equal(proactor.inFlight, 0);
+  });
+
+  it("tells of a file that is always ready once", bench, async () => {
+    await using proactor = new Proactor();
+    for (const path of ["/proc/self/comm", "/dev/zero"]) {
+      const file = await proactor.open(path, abi.O_RDONLY);
+      const events: number[] = [];
+      for await (const event of proactor.pollMultishot(file, abi.POLLIN)) events.push(event);
+      assert.deepEqual(events, [abi.POLLIN], path);
+      await proactor.closeFd(file);
+    }
+  });
+});
+
+describe("messages received again and again", () => {
+  it("bring the fds of one that is empty", bench, async () => {
+    await using proactor = new Proactor();
+    using sockets = new Sockets(proactor);
+    const [from, to] = sockets.pair(abi.SOCK_DGRAM);
+    const messages = proactor.recvmsgMultishot(to, { control: 64 });
+    const next = messages.next();
+    await proactor.sendmsg(from, [], { control: [{ kind: "rights", fds: [from, to] }] });
+    const { value, done } = await next;
+    assert.equal(done, false);
+    using message = value as LeasedMessage;
+    assert.equal(message.length, 0);
+    const [rights] = message.control;
+    assert.ok(rights?.kind === "rights" && rights.fds.length === 2);
+    for (const fd of rights.fds) await proactor.closeFd(fd);
+    await messages.return?.();
+  });
+
+  it("take buffers that are whole, and a length for control messages", bench, async () => {
+    await using proactor = new Proactor();
+    const group = proactor.bufferGroup({ entries: 8, bufferSize: 4096, incremental: true });
+    assert.equal(await word(proactor.recvmsgMultishot(0, { group }).next()), "TypeError");
+    for (const control of [-1, 0.5, Number.NaN]) {
+      assert.equal(await word(proactor.recvmsgMultishot(0, { control }).next()), "RangeError");
+    }
+  });
+});
+
+describe("a close that waits for nothing", () => {
+  it("leaks nothing where nothing is in flight, or all can be cancelled", bench, async () => {
+    for (let i = 0; i < 20; i++) {
+      const proactor = new Proactor();
+      await proactor.nop();
+      assert.deepEqual(await proactor.close({ deadline: 0 }), { leaked: 0 });
+      const ring = new Ring({ flags: abi.IORING_SETUP_SINGLE_ISSUER | abi.IORING_SETUP_DEFER_TASKRUN });
+      assert.deepEqual(ring.close({ deadline: 0 }), { leaked: 0 });
+    }
+  });
+});
+
+describe("an update of files that is aborted", () => {
+  it("empties the slots it has filled, and no other", bench, async () => {
+    await using proactor = new Proactor();
+    proactor.ring.registerFilesSparse(4);
+    const zero = await proactor.open("/dev/zero", abi.O_RDONLY);
+    await proactor.filesUpdate([zero], { slot: 0 });
+    const controller = new AbortController();
+    const chain = proactor.chain();
+    const timer = word(chain.timeout(30));
+    const update = word(
+      chain.filesUpdate([abi.IORING_REGISTER_FILES_SKIP, zero], { slot: 0, signal: controller.signal }),
+    );
+    const submitted = word(chain.submit());
+    await proactor.nop();
+    controller.abort();
+    await Promise.all([timer, submitted]);
+    assert.equal(await update, "AbortError");
+    assert.equal(await proactor.read(new Direct(0), new Uint8Array(4)), 4);
+    assert.equal(await word(proactor.read(new Direct(1), new Uint8Array(4))), "EBADF");
+    await proactor.closeFd(zero);
+  });
+});
+
+describe("memory that is disposed of in the turn of the call", () => {
+  it("is still given advice on", bench, async () => {
+    await using proactor = new Proactor();
+    const memory = alloc(65536);
+    const advised = proactor.madvise(memory, abi.MADV_WILLNEED);
+    memory[Symbol.dispose]();
+    await advised;
+    const MADV_GUARD_INSTALL = 102;
+    assert.equal(await word(proactor.madvise(alloc(65536), MADV_GUARD_INSTALL)), "RangeError");
+    assert.equal(
+      await word(proactor.madvise(alloc(65536), abi.MADV_DONTNEED, { length: 4096 })),
+      "RangeError",
+    );
+  });
+});
+
+describe("a pool whose table the caller has unregistered", () => {
+  it("gives its buffers back all the same", bench, async () => {
+    await using proactor = new Proactor();
+    const zero = await proactor.open("/dev/zero", abi.O_RDONLY);
+    const leases = range(2).map(() => proactor.pool.lend(1 << 26));
+    const reads = leases.map((lease) => word(proactor.read(zero, lease)));
+    proactor.ring.unregisterBuffers();
+    for (const lease of leases) lease[Symbol.dispose]();
+    await Promise.all(reads);
+    assert.equal(proactor.inFlight, 0);
+    await proactor.closeFd(zero);
+  });
+});
+
+describe("flags that are no numbers", () => {
+  it("are refused, whatever they could be taken for", bench, async () => {
+    await using proactor = new Proactor();
+    for (const flags of ["x", Number.NaN, 2 ** 33, null] as number[]) {
+      assert.match(await word(proactor.accept(0, { flags })), /^(Type|Range)Error$/);
+      assert.throws(() => proactor.acceptMultishot(0, { flags }), /flags/);
+    }
+    assert.equal(await word(proactor.socket(abi.AF_INET, 1.5)), "RangeError");
   });
 });

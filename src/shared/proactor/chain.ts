@@ -2,7 +2,7 @@ import { IOSQE_IO_HARDLINK, IOSQE_IO_LINK } from "../abi/index.ts";
 import { UringError } from "../errors.ts";
 import type { Target } from "../ring/direct.ts";
 import type { Engine } from "./engine.ts";
-import { notSubmitted } from "./failure.ts";
+import { closedError, notSubmitted } from "./failure.ts";
 import type { Kind, Operation } from "./operation.ts";
 import type { Memory } from "./operations/base.ts";
 import { MessageOperations } from "./operations/messages.ts";
@@ -28,9 +28,15 @@ interface Member {
  * Operations that run one after the other without a way back in between: each begins when the one before it is done. Made
  * by `proactor.chain()`; its methods are the proactor's, and nothing happens before `submit()`.
  *
- * Each promise settles for itself. What fails, and a read or write that moves fewer bytes than it was to, breaks the
- * chain: what comes after it never begins, and is rejected with `ECANCELED`. In a hard chain all run, whatever becomes of
- * the others. A `timeout` counts while the chain waits for room, and stands still from there to the operation's turn, save
+ * Each promise settles for itself. What fails, and a read, write, splice or tee that moves fewer bytes than it was to (a
+ * receive only with `MSG_WAITALL`), breaks the chain: what comes after it never begins, and is rejected with `ECANCELED`. In
+ * a hard chain all run, whatever becomes of the others.
+ *
+ * **Not all failures break a chain.** Linux goes on, as of 6.18, after one of `fsync`, `fdatasync`, `syncFileRange`,
+ * `fallocate`, `ftruncate`, `madvise`, `statx`, `unlink`, `rename`, `link`, `symlink`, `mkdir` and the extended attributes. What
+ * must not happen after such a failure belongs after an `await` of it, not behind it in a chain.
+ *
+ * A `timeout` counts while the chain waits for room, and stands still from there to the operation's turn, save
  * for work in the kernel's own threads such as `fsync`. An operation that is aborted, or out of time, before the kernel has
  * the chain ends at once and never begins, as if it had failed; one that is while it waits for its turn ends when that comes.
  *
@@ -69,11 +75,12 @@ export class Chain extends MessageOperations {
   /**
    * Hands all operations over as one unit.
    *
-   * Where one of them can not be begun at all, for wrong arguments or a signal that was aborted already, none is.
+   * Where one of them can not be begun at all, for memory or options that can not be or a signal that was aborted already,
+   * none is. A number that its entry has no room for is found when its turn to be described comes, and breaks the chain there.
    *
    * @throws what the first operation that failed was rejected with, once all have settled; TypeError for a chain that is
-   * empty or was submitted already; RangeError for one with more entries than the submission queue has, a timeout being
-   * one more. Linux 5.3. See io_uring_enter(2), IOSQE_IO_LINK.
+   * empty or was submitted already; RangeError for one with more entries than can be handed over at a time, by the room in
+   * both queues, a timeout being one more. Linux 5.3. See io_uring_enter(2), IOSQE_IO_LINK.
    */
   async submit(): Promise<void> {
     if (this.#state !== "open") throw this.#over();
@@ -133,6 +140,8 @@ export class Chain extends MessageOperations {
         operations.push(operation);
         span += operation.span;
       }
+      // A member's options may have closed it.
+      if (engine.closed) throw closedError("chain");
     } catch (error) {
       const failed = operations.length;
       for (const operation of operations) engine.drop(operation);
@@ -144,8 +153,8 @@ export class Chain extends MessageOperations {
     const most = Math.min(engine.ring.params.sqEntries, engine.limit);
     if (span > most) {
       const error = new RangeError(
-        `a chain of ${span} entries does not fit into the submission queue, which has ${most}: make it shorter, or ` +
-          `the proactor with more entries`,
+        `a chain of ${span} entries is longer than the ${most} that can be handed over at a time: make it shorter, or ` +
+          "the proactor with more entries, and more cqEntries",
       );
       for (const operation of operations) engine.drop(operation);
       for (const member of members) member.reject(error);

@@ -33,6 +33,7 @@ import {
 } from "./operation.ts";
 import { checkNumbers, checkOptions, checkTarget, type OperationOptions } from "./options.ts";
 import { deliver, settle } from "./outcome.ts";
+import { listen, unlisten } from "./signals.ts";
 import { nextTurn, Turn } from "./turn.ts";
 
 const F_MORE = IORING_CQE_F_MORE;
@@ -111,8 +112,10 @@ export class Engine implements Canceller, CompletionReader {
   gaveUp = false;
   /** Whether `block` is called again and again, so that nothing needs to ring. */
   driven = false;
-  /** What only those know who may send messages: the high word of these, and of completions that end no operation. */
+  /** What only those know who may send messages: the high word of these. */
   readonly token: number = randomWord();
+  /** What nobody else knows: the high word of completions that end no operation. */
+  readonly #secret: number = randomWord();
   /** Whether other rings may put completions into this one. */
   readonly addressable: boolean;
   readonly #debug: boolean;
@@ -197,7 +200,7 @@ export class Engine implements Canceller, CompletionReader {
     this.ring = ring;
     this.#debug = this.#recorded = debug;
     this.addressable = addressable;
-    this.#cancellations = new Cancellations(ring, this.token, () => this.schedule());
+    this.#cancellations = new Cancellations(ring, this.#secret, () => this.schedule());
     const probe = ring.probe();
     this.#supported = Array.from({ length: 256 }, (_, opcode) => probe.supports(opcode));
     this.#poller = (ring.params.flags & IORING_SETUP_SQPOLL) !== 0;
@@ -310,9 +313,10 @@ export class Engine implements Canceller, CompletionReader {
     extra: Disposable | null,
     queue: boolean,
   ): Promise<T> | null {
+    // These may be getters, which call what they like: they come first.
+    const { signal, timeout } = options;
     if (this.#state !== "open") throw closedError(kind.name);
     if (!this.#supported[kind.opcode]) throw unsupported(kind);
-    const { signal, timeout } = options;
     const rare = extra !== null || signal !== undefined || timeout !== undefined || this.#recorded;
     if (rare) checkOptions(signal, timeout);
     checkTarget(target);
@@ -350,7 +354,7 @@ export class Engine implements Canceller, CompletionReader {
     return new Promise<T>(executor);
   }
 
-  /** Gives an operation what most have not. */
+  /** Gives an operation what most have not; `extra` only where nothing is wrong. */
   #dress(
     operation: Operation,
     signal: AbortSignal | undefined,
@@ -358,16 +362,25 @@ export class Engine implements Canceller, CompletionReader {
     extra: Disposable | null,
   ): void {
     operation.plain = false;
-    operation.extra = extra;
     if (this.#recorded) operation.started = performance.now();
     if (this.#debug) operation.stack = new Error(operation.kind.name).stack;
     if (timeout !== undefined) {
       operation.deadline = performance.now() + timeout;
       if (operation.kind.blocks !== true) operation.span = 2;
     }
-    if (signal !== undefined) {
+    if (signal !== undefined) this.#heed(operation, signal);
+    operation.extra = extra;
+  }
+
+  #heed(operation: Operation, signal: AbortSignal): void {
+    try {
+      listen(signal, operation);
       operation.signal = signal;
-      signal.addEventListener("abort", operation);
+      // It may be a proxy, and have closed this.
+      if (this.#state !== "open") throw closedError(operation.kind.name);
+    } catch (error) {
+      this.drop(operation);
+      throw error;
     }
   }
 
@@ -625,7 +638,7 @@ export class Engine implements Canceller, CompletionReader {
       operation.kind.prepare(sqe, operation);
     } catch (error) {
       // The entry is taken, and what is linked to it must fail.
-      sqe.reset().prepClose(-1).setFlags(operation.entryFlags).setDataWords(NOBODY, this.token);
+      sqe.reset().prepClose(-1).setFlags(operation.entryFlags).setDataWords(NOBODY, this.#secret);
       this.#inKernel++;
       operation.res = -ECANCELED;
       operation.reject(error);
@@ -741,7 +754,7 @@ export class Engine implements Canceller, CompletionReader {
   }
 
   #stray(low: number, high: number, res: number): void {
-    if (low === NOBODY && high === this.token) this.#inKernel--;
+    if (low === NOBODY && high === this.#secret) this.#inKernel--;
     else if (low === MESSAGE && high === this.token && this.onMessage !== null) this.onMessage(res);
     else this.counters.stale++;
   }
@@ -758,7 +771,7 @@ export class Engine implements Canceller, CompletionReader {
     if (operation.plain) return;
     if (operation.chained) this.#cancellations.pass(operation);
     this.#observer?.ended(operation, operation.res);
-    operation.signal?.removeEventListener("abort", operation);
+    if (operation.signal !== null) unlisten(operation.signal, operation);
     operation.extra?.[Symbol.dispose]();
     operation.timer?.[Symbol.dispose]();
     operation.alarm?.[Symbol.dispose]();

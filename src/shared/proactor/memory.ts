@@ -57,7 +57,7 @@ function lendOther(
 
 /** What is to be said where an operation's memory was given away while the kernel used it. */
 export function movedError({ memory, length, kind }: Operation): TypeError | null {
-  if (length === 0 || !ArrayBuffer.isView(memory) || memory.byteLength > 0) return null;
+  if (length === 0 || !(memory instanceof Uint8Array) || viewLength(memory) > 0) return null;
   return new TypeError(
     `the memory of this ${kind.name} was transferred while the kernel used it: whoever has it now may see it change`,
   );

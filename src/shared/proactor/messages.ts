@@ -2,6 +2,7 @@ import type { Engine } from "./engine.ts";
 import { tooManyMessages } from "./failure.ts";
 import type { Cause } from "./multishot.ts";
 import { checkSignal } from "./options.ts";
+import { isAborted, listen, reasonOf, unlisten } from "./signals.ts";
 
 /** How many messages wait for being taken. */
 const ROOM = 65536;
@@ -157,7 +158,7 @@ class Reader implements AsyncGenerator<number, void, undefined> {
 
   /** The signal's abort. */
   handleEvent(): void {
-    this.end({ error: this.#signal?.reason });
+    this.end({ error: this.#signal && reasonOf(this.#signal) });
   }
 
   /** Ends it, also for those who wait. */
@@ -166,17 +167,17 @@ class Reader implements AsyncGenerator<number, void, undefined> {
     if (this.#state === "ended") return;
     this.#state = "ended";
     this.#inbox.leave(this);
-    this.#signal?.removeEventListener("abort", this);
+    if (this.#signal !== undefined) unlisten(this.#signal, this);
     for (const { resolve, reject } of this.#waiters.splice(0)) this.#afterwards().then(resolve, reject);
   }
 
   #begin(): void {
     const signal = this.#signal;
-    if (signal?.aborted === true) this.end({ error: signal.reason });
+    if (signal !== undefined && isAborted(signal)) this.end({ error: reasonOf(signal) });
     else if (this.#inbox.closed) this.end(null);
     else {
+      if (signal !== undefined) listen(signal, this);
       this.#state = "open";
-      signal?.addEventListener("abort", this);
       this.#inbox.enter(this);
     }
   }

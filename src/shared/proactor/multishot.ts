@@ -6,6 +6,7 @@ import type { Engine } from "./engine.ts";
 import { closedError, failure } from "./failure.ts";
 import type { Kind, Operation, Receiver } from "./operation.ts";
 import { checkSignal, NO_OPTIONS } from "./options.ts";
+import { isAborted, listen, reasonOf, unlisten } from "./signals.ts";
 
 const EINTR = 4;
 const ENOBUFS = 105;
@@ -189,7 +190,7 @@ export class Stream<T> implements Receiver, BufferUser {
 
   /** Ends it for somebody who wants no more. */
   async finish(): Promise<void> {
-    this.#signal?.removeEventListener("abort", this);
+    if (this.#signal !== undefined) unlisten(this.#signal, this);
     await this.end(null);
     this.#cause = null;
   }
@@ -211,7 +212,7 @@ export class Stream<T> implements Receiver, BufferUser {
 
   /** The signal's abort, which says more than what has ended it before. */
   handleEvent(): void {
-    const cause = { error: this.#signal?.reason };
+    const cause = { error: this.#signal && reasonOf(this.#signal) };
     if (this.#state !== "open") this.#cause = cause;
     void this.end(cause);
   }
@@ -253,13 +254,10 @@ export class Stream<T> implements Receiver, BufferUser {
   #begin(handle: Multishot<T>): void {
     this.#state = "open";
     const signal = this.#signal;
-    if (signal?.aborted === true) {
-      this.#cause = { error: signal.reason };
-      this.#over();
-      return;
-    }
     try {
+      if (signal !== undefined && isAborted(signal)) throw reasonOf(signal);
       this.#source = this.#makeSource();
+      if (signal !== undefined) listen(signal, this);
       if (this.#source.group !== null) BufferGroup.join(this.#source.group, this, this.#engine.ring);
     } catch (error) {
       this.#cause = { error };
@@ -267,7 +265,6 @@ export class Stream<T> implements Receiver, BufferUser {
       return;
     }
     this.#live.add(this);
-    signal?.addEventListener("abort", this);
     dropped.register(handle, this);
   }
 
@@ -368,7 +365,7 @@ export class Stream<T> implements Receiver, BufferUser {
 
   /** What those are told who pull when it is over. */
   #afterwards(): Promise<IteratorReturnResult<undefined>> {
-    this.#signal?.removeEventListener("abort", this);
+    if (this.#signal !== undefined) unlisten(this.#signal, this);
     const cause = this.#cause;
     this.#cause = null;
     return cause === null ? Promise.resolve({ done: true, value: undefined }) : Promise.reject(cause.error);

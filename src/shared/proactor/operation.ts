@@ -1,6 +1,7 @@
 import type { Target } from "../ring/direct.ts";
 import type { Ring } from "../ring/ring.ts";
 import type { Sqe } from "../ring/sqe.ts";
+import { reasonOf } from "./signals.ts";
 
 /**
  * What there is to know of one kind of operation, declared once: how to describe it to the kernel, and what its result
@@ -166,7 +167,7 @@ export class Operation {
 
   /** An abort of the signal. An operation is its own listener, so that one with a signal costs no closure. */
   handleEvent(): void {
-    this.canceller.cancel(this, this.signal?.reason);
+    if (this.signal !== null) this.canceller.cancel(this, reasonOf(this.signal));
   }
 
   /** Fails what waits for it. */

@@ -1,4 +1,5 @@
 import { Direct, type Target } from "../ring/direct.ts";
+import { isAborted, reasonOf } from "./signals.ts";
 
 /** What every operation can be given. */
 export interface OperationOptions {
@@ -17,7 +18,7 @@ export const NO_OPTIONS: OperationOptions = Object.freeze({});
 /** Throws for options that are none, and the reason of a signal that was aborted already. */
 export function checkOptions(signal: AbortSignal | undefined, timeout: number | undefined): void {
   checkSignal(signal);
-  if (signal?.aborted === true) throw signal.reason;
+  if (signal !== undefined && isAborted(signal)) throw reasonOf(signal);
   if (timeout === undefined) return;
   if (typeof timeout !== "number") throw new TypeError(`timeout must be milliseconds, not ${typeof timeout}`);
   if (!(timeout >= 0 && timeout < 2 ** 53))

@@ -142,7 +142,9 @@ export class BufferPool {
   }
 
   #discard({ id, memory, registered }: Buffer): void {
-    if (registered && this.#ring?.closed === false) this.#ring.registerBuffersUpdateTag(id, [null]);
+    const ring = this.#ring;
+    // The table may be gone.
+    if (registered && ring?.closed === false) attempt(() => ring.registerBuffersUpdateTag(id, [null]));
     memory[Symbol.dispose]();
     this.#places.push(id);
   }
@@ -150,7 +152,7 @@ export class BufferPool {
   /** Registers a buffer; whether that could be. */
   #register(id: number, memory: Pinned): boolean {
     const ring = this.#ring;
-    if (ring === undefined || id >= SLOTS) return false;
+    if (ring === undefined || ring.closed || id >= SLOTS) return false;
     this.#table ??= attempt(() => ring.registerBuffersSparse(SLOTS));
     return this.#table && attempt(() => ring.registerBuffersUpdateTag(id, [memory]));
   }

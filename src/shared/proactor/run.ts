@@ -1,6 +1,7 @@
 import { runtime } from "#runtime";
 import { Alarm } from "./alarm.ts";
 import type { Engine } from "./engine.ts";
+import { isAborted, listen, unlisten } from "./signals.ts";
 import { nextTurn } from "./turn.ts";
 
 /** How long a closing proactor, whose deadline is a timer of the runtime's, is waited for at a time, in milliseconds. */
@@ -54,8 +55,8 @@ class End implements Disposable {
   constructor(until: PromiseLike<unknown> | AbortSignal | undefined) {
     if (until instanceof AbortSignal) {
       this.#signal = until;
-      this.reached = until.aborted;
-      until.addEventListener("abort", this);
+      this.reached = isAborted(until);
+      listen(until, this);
     } else if (until !== undefined) {
       Promise.resolve(until).then(
         () => this.handleEvent(),
@@ -77,6 +78,6 @@ class End implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    this.#signal?.removeEventListener("abort", this);
+    if (this.#signal !== undefined) unlisten(this.#signal, this);
   }
 }

@@ -166,10 +166,11 @@ function microseconds(milliseconds: number): number {
 }
 
 function nameOf(target: Target): string | number {
-  return target instanceof Direct ? `direct ${target.slot}` : target;
+  return target instanceof Direct ? `direct ${Direct.slotOf(target)}` : target;
 }
 
-const { pid } = (globalThis as unknown as { process: { pid: number } }).process;
+// Importing works where there is no process, too.
+const pid = (globalThis as unknown as { process?: { pid: number } }).process?.pid ?? 0;
 
 /** Workers are not told their number: the time of their birth tells one from the other. */
 const thread = {

@@ -23,6 +23,9 @@ const ECANCELED = 125;
 
 const EVERYTHING = IORING_ASYNC_CANCEL_ANY | IORING_ASYNC_CANCEL_ALL;
 
+/** How long to wait in any case: a worker thread runs the barrier, without which nobody knows that all has ended. */
+const LEAST_MS = 20;
+
 /** How long to wait at first before cancelling once more what a cancellation may just have missed. */
 const RETRY_MS = 20;
 
@@ -75,7 +78,7 @@ export interface QuiescingRing {
  */
 export function quiesce(ring: QuiescingRing): number {
   const { sq, cq } = ring;
-  const end = performance.now() + ring.deadline;
+  const end = performance.now() + Math.max(ring.deadline, LEAST_MS);
   // No caller's operation may pass for the barrier, whatever `user_data` it has: these words can not be guessed.
   const high = Math.floor(Math.random() * 2 ** 31);
   const cancel = Math.floor(Math.random() * 2 ** 30);

@@ -59,6 +59,8 @@ const NO_DOUBLES = new Float64Array(0);
 /** The largest ring's last word. And-ing with it changes nothing, and shows engines that no index is negative. */
 const LAST_WORD = 32768 * 32 - 1;
 
+const { includes } = Uint8Array.prototype;
+
 const FIXED_FILE = IOSQE_FIXED_FILE << 8;
 const TWO_32 = 4294967296;
 
@@ -284,7 +286,7 @@ export class Entry {
 
   /** Sets `file_index` to a slot the way the kernel counts: plus one, all ones meaning any free slot. */
   protected fileSlot(slot: number | Direct): this {
-    const index = slot instanceof Direct ? slot.slot : slot;
+    const index = slot instanceof Direct ? Direct.slotOf(slot) : slot;
     checkWord(index, "slot");
     return this.word(FILE_INDEX, index >>> 0 === 0xffffffff ? index : (index + 1) | 0, "slot");
   }
@@ -387,8 +389,8 @@ export class Entry {
   /** The address of a NUL-terminated string. */
   protected path(mem: Mem): Int64 {
     if (mem instanceof Pinned || mem instanceof Uint8Array) {
-      const bytes = mem instanceof Pinned ? mem.bytes : mem;
-      if (!bytes.includes(0)) throw new TypeError("a path needs a NUL at its end: use cstring()");
+      const bytes = mem instanceof Pinned ? Pinned.bytesOf(mem) : mem;
+      if (!includes.call(bytes, 0)) throw new TypeError("a path needs a NUL at its end: use cstring()");
     }
     return this.data(mem, 0);
   }
@@ -453,7 +455,7 @@ function high(value: Int64): number {
 }
 
 function slotOf(target: unknown): number {
-  if (target instanceof Direct) return target.slot;
+  if (target instanceof Direct) return Direct.slotOf(target);
   if (typeof target === "number") throw notBits(target, 32, "fd");
   throw new TypeError(`an fd or a Direct is needed, not ${describe(target)}`);
 }

@@ -3,10 +3,11 @@ import { UringError } from "../../errors.ts";
 import { Direct, type Target } from "../../ring/direct.ts";
 import { Pinned } from "../../ring/pinned.ts";
 import type { ControlMessage } from "../../structs/control.ts";
+import { bits32, whole } from "../../structs/fields.ts";
 import { Msghdr } from "../../structs/msghdr.ts";
 import { decodeRecvmsg } from "../../structs/recvmsg.ts";
 import { encodeSockaddr, type SocketAddress } from "../../structs/sockaddr.ts";
-import { encodeTimespec, type Timespec } from "../../structs/timespec.ts";
+import { decodeTimespec, encodeTimespec, type Timespec } from "../../structs/timespec.ts";
 import { BufferGroup, type BufferGroupOptions } from "../buffer-group.ts";
 import type { Engine } from "../engine.ts";
 import { closedError, failure } from "../failure.ts";
@@ -98,6 +99,11 @@ export class LeasedMessage implements Disposable {
 }
 
 const ETIME = 62;
+/** A timer of a shorter period can be back before a cancellation finds it, again and again: it ends by itself, and is begun anew. */
+const SHORT_NS = 1_000_000n;
+const FEW_TICKS = 64;
+/** More than any buffer of a group holds. */
+const MOST_CONTROL = 2 ** 31 - 1;
 /** Room for any address in front of each message. */
 const ANY_ADDRESS = 128;
 
@@ -149,7 +155,8 @@ const TIMEOUT: Kind = {
   name: "multishot timeout",
   opcode: abi.IORING_OP_TIMEOUT,
   since: "6.4",
-  prepare: (sqe, { extra }) => sqe.prepTimeout((extra as Pinned).address, 0, abi.IORING_TIMEOUT_MULTISHOT),
+  prepare: (sqe, { extra, flags }) =>
+    sqe.prepTimeout((extra as Pinned).address, flags, abi.IORING_TIMEOUT_MULTISHOT),
 };
 
 const SEND_ZC: Kind = {
@@ -223,7 +230,7 @@ export abstract class ContinuingOperations extends MessageOperations {
     options: AcceptMultishotOptions & { direct?: boolean | undefined } = {},
   ): Multishot<Target> {
     const { direct = false, cloexec = true, flags = 0 } = options;
-    const all = cloexec && !direct ? flags | abi.SOCK_CLOEXEC : flags;
+    const all = cloexec && !direct ? bits32(flags, "flags") | abi.SOCK_CLOEXEC : flags;
     const accepted = {
       target,
       flags: all,
@@ -240,8 +247,8 @@ export abstract class ContinuingOperations extends MessageOperations {
    * Receives what comes on a socket, each piece in a lent buffer. Ends when the peer has ended its side, and on a datagram
    * socket with an empty datagram: `recvmsgMultishot` tells the two apart.
    *
-   * Where there are no buffers left it waits for one to be released. A datagram is cut to what fits a buffer, whatever the
-   * flags: `recvmsgMultishot` tells how long it was.
+   * Where there are no buffers left it waits for one to be released. A datagram is cut to what fits a buffer, of an incremental
+   * group what is left of one, whatever the flags: `recvmsgMultishot` tells how long it was.
    *
    * @throws UringError as recv(2), TypeError for `MSG_TRUNC` with an incremental group, from `next()`. Linux 6.0. See
    * io_uring_prep_recv_multishot(3).
@@ -263,17 +270,22 @@ export abstract class ContinuingOperations extends MessageOperations {
    * Receives messages, each in a lent buffer, together with who they are from and what came beside the data. Ends when the
    * peer has ended its side: that is an empty message without an address.
    *
-   * @throws UringError as recvmsg(2), from `next()`; EFAULT where the buffers have no room for address and control messages.
-   * Linux 6.0. See io_uring_prep_recvmsg_multishot(3).
+   * @throws UringError as recvmsg(2), from `next()`; EFAULT where the buffers have no room for address and control messages;
+   * TypeError for an incremental group. Linux 6.0. See io_uring_prep_recvmsg_multishot(3).
    */
   recvmsgMultishot(target: Target, options: RecvmsgMultishotOptions = {}): Multishot<LeasedMessage> {
     const { group, flags = 0, control = 0 } = options;
-    const source = () => ({
-      ...messages(this.#groupFor(RECVMSG, group), control, this.#engine),
-      kind: RECVMSG,
-      target,
-      flags: flags | abi.MSG_CMSG_CLOEXEC,
-    });
+    const source = () => {
+      const into = this.#groupFor(RECVMSG, group);
+      // What is left of a buffer may be too short for the address, or for the message.
+      if (into.incremental) throw new TypeError("messages are not for incremental buffer groups");
+      return {
+        ...messages(into, whole(control, 0, MOST_CONTROL, "control"), this.#engine),
+        kind: RECVMSG,
+        target,
+        flags: bits32(flags, "flags") | abi.MSG_CMSG_CLOEXEC,
+      };
+    };
     return this.#start(source, options);
   }
 
@@ -289,14 +301,26 @@ export abstract class ContinuingOperations extends MessageOperations {
   }
 
   /**
-   * Tells each time a file becomes ready. What was there before and is left alone is not told again.
+   * Tells each time a file becomes ready. What was there before and is left alone is not told again; a file that is always ready,
+   * as those on disks are, is told of once, and then it ends.
    *
    * @param events `POLLIN` and its like, or-ed
    * @returns the events that are there
    * @throws UringError from `next()`. Linux 5.13. See io_uring_prep_poll_multishot(3).
    */
   pollMultishot(target: Target, events: number, options: MultishotOptions = {}): Multishot<number> {
-    const source = () => ({ ...PLAIN, kind: POLL, target, flags: events, take: (res: number) => res });
+    const source = () => {
+      let begins = true;
+      let atOnce = false;
+      const take = (res: number, _flags: number, last: boolean) => {
+        const before = atOnce;
+        // Of a file that has no way to tell, the first completion is the last; or where there was no room for another.
+        atOnce = begins && last;
+        begins = last;
+        return atOnce && before ? END : res;
+      };
+      return { ...PLAIN, kind: POLL, target, flags: events, take };
+    };
     return this.#start(source, options);
   }
 
@@ -305,20 +329,25 @@ export abstract class ContinuingOperations extends MessageOperations {
    *
    * @param period milliseconds; nanoseconds as a bigint
    * @returns 1, 2, 3 …; after it was paused for want of somebody who pulls, the period begins anew
-   * @throws UringError, RangeError for no period, from `next()`. Linux 6.4. See io_uring_prep_timeout(3).
+   * @throws UringError, RangeError for a period of 0 or less, from `next()`. Linux 6.4. See io_uring_prep_timeout(3).
    */
   timeoutMultishot(period: Timespec, options: MultishotOptions = {}): Multishot<number> {
-    let ticks = 0;
-    const source = () => ({
-      ...PLAIN,
-      kind: TIMEOUT,
-      target: -1,
-      flags: 0,
-      elusive: true,
-      extra: () => encodeTimespec<Pinned>(period),
-      answers: (res: number) => res === -ETIME,
-      take: () => ++ticks,
-    });
+    const source = () => {
+      using first = encodeTimespec<Pinned>(period);
+      const ns = decodeTimespec(first);
+      if (ns === 0n) throw new RangeError("a period must be longer than 0");
+      let ticks = 0;
+      return {
+        ...PLAIN,
+        kind: TIMEOUT,
+        target: -1,
+        flags: ns < SHORT_NS ? FEW_TICKS : 0,
+        elusive: true,
+        extra: () => encodeTimespec<Pinned>(ns),
+        answers: (res: number) => res === -ETIME,
+        take: () => ++ticks,
+      };
+    };
     return this.#start(source, options);
   }
 
@@ -417,7 +446,8 @@ function messages(
       const buffer = BufferGroup.take(group, flags, res);
       try {
         const { name, control, payload, payloadLength, flags: messageFlags } = decodeRecvmsg(buffer, room);
-        if (payloadLength === 0 && name === null && last) return END;
+        // An empty message can carry fds, which are somebody's to close.
+        if (payloadLength === 0 && name === null && control.length === 0 && last) return END;
         const lease = BufferGroup.lend(group, flags, payload);
         return new LeasedMessage(lease, {
           address: name,

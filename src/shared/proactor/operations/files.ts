@@ -1,8 +1,10 @@
 import * as abi from "../../abi/index.ts";
+import { checkAdvice } from "../../ring/advice.ts";
 import { Direct, type Target } from "../../ring/direct.ts";
 import type { Mem } from "../../ring/entry.ts";
 import { alloc, type Pinned } from "../../ring/pinned.ts";
 import { u32 } from "../../ring/prep/integers.ts";
+import { lengthOf } from "../../structs/fields.ts";
 import type { Kind, Operation } from "../operation.ts";
 import { NO_OPTIONS, type OperationOptions } from "../options.ts";
 import { type Piece, Pieces, Values } from "./arguments.ts";
@@ -186,9 +188,7 @@ const MADVISE: Kind = {
   opcode: abi.IORING_OP_MADVISE,
   since: "5.6",
   blocks: true,
-  // The memory, not its address: which advice can be given depends on whose it is.
-  prepare: (sqe, { memory, address, length, flags }) =>
-    sqe.prepMadvise((memory ?? address) as Mem, length, flags),
+  prepare: (sqe, { address, length, flags }) => sqe.prepMadvise(address, length, flags),
   value: nothing,
 };
 
@@ -425,7 +425,12 @@ export abstract class FileOperations extends Operations {
    * madvise(2).
    */
   madvise(memory: Mem, advice: number, options: MadviseOptions = NO_OPTIONS): Promise<void> {
-    return this.call(MADVISE, -1, memory, options.length, 0, advice, options, null);
+    return attempt(() => {
+      const { length } = options;
+      if (typeof memory !== "number" && typeof memory !== "bigint")
+        checkAdvice(advice, length ?? lengthOf(memory));
+      return this.call(MADVISE, -1, memory, length, 0, advice, options, null);
+    });
   }
 
   /**

@@ -22,7 +22,7 @@ export function slotOf(direct: OpenedOptions["direct"]): Slot;
 export function slotOf(direct: OpenedOptions["direct"]): Slot {
   if (direct === undefined) return undefined;
   if (direct === true) return IORING_FILE_INDEX_ALLOC;
-  return direct instanceof Direct ? direct.slot : new Direct(direct).slot;
+  return Direct.slotOf(direct instanceof Direct ? direct : new Direct(direct));
 }
 
 /** What a result stands for. */
@@ -41,7 +41,7 @@ export function discard({ canceller }: Pick<Operation, "canceller">, file: numbe
   // With the ring its table is gone, and what was in it.
   if (ring.closed) return;
   try {
-    ring.registerFilesUpdate(file.slot, [-1]);
+    ring.registerFilesUpdate(Direct.slotOf(file), [-1]);
   } catch (error) {
     // So may be the table alone.
     if (!(error instanceof UringError)) throw error;

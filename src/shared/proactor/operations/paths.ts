@@ -238,7 +238,8 @@ const FSETXATTR: Kind = {
  */
 export abstract class PathOperations extends FileOperations {
   /**
-   * Opens a file.
+   * Opens a file. A FIFO that nobody has open at its other end is not waited for, but opened as with `O_NONBLOCK`: ENXIO for
+   * writing, at once for reading.
    *
    * @param flags `O_*`; `O_CLOEXEC` is added unless `cloexec` is false
    * @param options with `direct`, into the table of registered files

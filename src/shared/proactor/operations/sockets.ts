@@ -2,7 +2,7 @@ import * as abi from "../../abi/index.ts";
 import type { Direct, Target } from "../../ring/direct.ts";
 import { alloc, type Pinned } from "../../ring/pinned.ts";
 import type { ControlMessage } from "../../structs/control.ts";
-import { whole } from "../../structs/fields.ts";
+import { bits32, whole } from "../../structs/fields.ts";
 import { decodeSockaddr, encodeSockaddr, type SocketAddress } from "../../structs/sockaddr.ts";
 import type { Kind, Operation, Subject } from "../operation.ts";
 import { NO_OPTIONS, type OperationOptions } from "../options.ts";
@@ -325,7 +325,7 @@ export abstract class SocketOperations extends PathOperations {
     return attempt(() => {
       const { protocol = 0, cloexec = true, direct } = options;
       const slot = slotOf(direct);
-      const all = slot === undefined && cloexec ? type | abi.SOCK_CLOEXEC : type;
+      const all = slot === undefined && cloexec ? bits32(type, "type") | abi.SOCK_CLOEXEC : type;
       const extra = new Values<SocketValues>({ domain, type: all, protocol, slot });
       return this.call(SOCKET, -1, null, 0, 0, 0, options, extra);
     });
@@ -376,7 +376,7 @@ export abstract class SocketOperations extends PathOperations {
     return attempt(() => {
       const { address = false, cloexec = true, direct, flags = 0 } = options;
       const slot = slotOf(direct);
-      const all = slot === undefined && cloexec ? flags | abi.SOCK_CLOEXEC : flags;
+      const all = slot === undefined && cloexec ? bits32(flags, "flags") | abi.SOCK_CLOEXEC : flags;
       return this.call(ACCEPT, target, null, 0, 0, all, options, new AcceptArgument(slot, address));
     });
   }

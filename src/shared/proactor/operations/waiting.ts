@@ -227,9 +227,16 @@ class Fds implements Disposable {
     return new Int32Array(buffer, byteOffset, length / 4);
   }
 
+  /** The slots that were gone through. */
   slots(count: number): Direct[] {
     const any = this.slot === abi.IORING_FILE_INDEX_ALLOC;
     return Array.from(this.words.subarray(0, count), (word, i) => new Direct(any ? word : this.slot + i));
+  }
+
+  /** Those of them that something was put into. */
+  filled(count: number): Direct[] {
+    // The kernel writes over an fd the slot that it has found for it.
+    return this.slots(count).filter((_, i) => (this.words[i] as number) >= 0);
   }
 
   [Symbol.dispose](): void {
@@ -249,7 +256,7 @@ const FILES_UPDATE: Kind = {
   },
   value: filled,
   discard(operation, res) {
-    for (const slot of filled(operation, res)) discard(operation, slot);
+    for (const slot of (operation.extra as Fds).filled(res)) discard(operation, slot);
   },
 };
 
@@ -447,7 +454,8 @@ export abstract class WaitOperations extends SocketOperations {
    * own hold on the files.
    *
    * @param fds -1 empties a slot, `IORING_REGISTER_FILES_SKIP` leaves it
-   * @returns the slots that were set, perhaps fewer than there are fds; those of an operation that was aborted are emptied
+   * @returns the slots that were gone through, perhaps fewer than there are fds; what an operation that was aborted has filled
+   * is emptied
    * @throws UringError EBADF for an fd that is not open, ENFILE where no slot is free, ENXIO without a table. Linux 5.6. See
    * io_uring_prep_files_update(3).
    */

@@ -173,7 +173,7 @@ export class ControlPrep extends SocketsPrep {
     const by = fixed ? IORING_ASYNC_CANCEL_FD | IORING_ASYNC_CANCEL_FD_FIXED : IORING_ASYNC_CANCEL_FD;
     return this.opFlags(u32(flags, "flags") | by).rw(
       IORING_OP_ASYNC_CANCEL,
-      fixed ? fd.slot : fd,
+      fixed ? Direct.slotOf(fd) : fd,
       0,
       opcode,
       0,
@@ -235,7 +235,7 @@ export class ControlPrep extends SocketsPrep {
     data: Int64,
     flags: number,
   ): this {
-    const source = sourceFd instanceof Direct ? sourceFd.slot : s32(sourceFd, "slot");
+    const source = sourceFd instanceof Direct ? Direct.slotOf(sourceFd) : s32(sourceFd, "slot");
     return this.opFlags(flags)
       .fileSlot(targetFd)
       .addr3(source)

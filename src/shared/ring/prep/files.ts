@@ -127,7 +127,7 @@ export class FilesPrep extends IoPrep {
    * Linux 5.15. See io_uring_prep_close_direct(3).
    */
   prepCloseDirect(slot: number | Direct): this {
-    const index = slot instanceof Direct ? slot.slot : slot;
+    const index = slot instanceof Direct ? Direct.slotOf(slot) : slot;
     // The first store is there for its check, since the addition would make a number of anything.
     return this.fileIndex(index)
       .fileIndex((index + 1) | 0)

@@ -22,33 +22,11 @@ import {
   IORING_RW_ATTR_FLAG_PI,
   IOSQE_BUFFER_SELECT,
   iovec,
-  MADV_COLD,
-  MADV_COLLAPSE,
-  MADV_DODUMP,
-  MADV_DOFORK,
-  MADV_DONTDUMP,
-  MADV_DONTFORK,
-  MADV_DONTNEED,
-  MADV_DONTNEED_LOCKED,
-  MADV_FREE,
-  MADV_HUGEPAGE,
-  MADV_KEEPONFORK,
-  MADV_MERGEABLE,
-  MADV_NOHUGEPAGE,
-  MADV_NORMAL,
-  MADV_PAGEOUT,
-  MADV_POPULATE_READ,
-  MADV_POPULATE_WRITE,
-  MADV_RANDOM,
-  MADV_REMOVE,
-  MADV_SEQUENTIAL,
-  MADV_UNMERGEABLE,
-  MADV_WILLNEED,
-  MADV_WIPEONFORK,
   SPLICE_F_FD_IN_FIXED,
 } from "../../abi/index.ts";
 import { AttrPi } from "../../structs/attr-pi.ts";
 import { Iovecs } from "../../structs/iovecs.ts";
+import { checkAdvice } from "../advice.ts";
 import { Direct, type Target } from "../direct.ts";
 import { Entry, type Int64, type Mem } from "../entry.ts";
 import { Struct } from "../pinned.ts";
@@ -72,40 +50,6 @@ const TRANSFERS: ReadonlySet<number> = new Set([
 
 /** Two fds, as the kernel writes them for a pipe. */
 const PIPE_FDS_SIZE = 8;
-
-/** The largest page of any machine that the runtimes run on: what is whole at this size is whole at every other. */
-const LARGEST_PAGE = 65536;
-
-/** Advice that leaves contents alone, so that the kernel's rounding up to whole pages harms no neighbour. */
-const GENTLE_ADVICE: ReadonlySet<number> = new Set([
-  MADV_NORMAL,
-  MADV_RANDOM,
-  MADV_SEQUENTIAL,
-  MADV_WILLNEED,
-  MADV_DOFORK,
-  MADV_MERGEABLE,
-  MADV_UNMERGEABLE,
-  MADV_HUGEPAGE,
-  MADV_NOHUGEPAGE,
-  MADV_DONTDUMP,
-  MADV_DODUMP,
-  MADV_KEEPONFORK,
-  MADV_COLD,
-  MADV_PAGEOUT,
-  MADV_POPULATE_READ,
-  MADV_POPULATE_WRITE,
-  MADV_COLLAPSE,
-]);
-
-/** Advice that takes contents away, here or in forked processes: neighbours on the last page would lose theirs. */
-const DISCARDING_ADVICE: ReadonlySet<number> = new Set([
-  MADV_DONTNEED,
-  MADV_DONTNEED_LOCKED,
-  MADV_FREE,
-  MADV_REMOVE,
-  MADV_DONTFORK,
-  MADV_WIPEONFORK,
-]);
 
 /**
  * Prep helpers for reading, writing and what else is done to open files and to memory.
@@ -516,25 +460,14 @@ export class IoPrep extends Entry {
   private from(fdIn: Target, flags: number): this {
     this.opFlags(flags);
     if (!(fdIn instanceof Direct)) return this.fileIndex(fdIn);
-    return this.opFlags(flags | SPLICE_F_FD_IN_FIXED).fileIndex(fdIn.slot);
+    return this.opFlags(flags | SPLICE_F_FD_IN_FIXED).fileIndex(Direct.slotOf(fdIn));
   }
 
   /** The address of memory that advice is given on, once it is sure that nobody's memory suffers from it. */
   private advised(addr: Mem, length: number, advice: number): Int64 {
     if (length < 0) throw new RangeError(`a length can not be ${length}`);
     const address = this.data(addr, length);
-    if (typeof addr === "number" || typeof addr === "bigint" || GENTLE_ADVICE.has(advice)) return address;
-    if (!DISCARDING_ADVICE.has(advice)) {
-      throw new RangeError(
-        `advice ${String(advice)} may make memory unusable: it is taken only with a raw address`,
-      );
-    }
-    // Where the memory does not start at a page, the kernel refuses by itself.
-    if (length % LARGEST_PAGE !== 0) {
-      throw new RangeError(
-        `advice ${advice} discards whole pages: ${length} is no multiple of ${LARGEST_PAGE}`,
-      );
-    }
+    if (typeof addr !== "number" && typeof addr !== "bigint") checkAdvice(advice, length);
     return address;
   }
 }
