@@ -367,3 +367,27 @@ describe("flags that are no numbers", () => {
     assert.equal(await word(proactor.socket(abi.AF_INET, 1.5)), "RangeError");
   });
 });
+
+describe("one signal for many operations", () => {
+  it("ends those under way, in order, and lets go of each that has ended", bench, async () => {
+    await using proactor = new Proactor({ entries: 64 });
+    using ends = pipe();
+    const controller = new AbortController();
+    const { signal } = controller;
+    const order: number[] = [];
+    const reads = range(1000).map((i) =>
+      word(proactor.read(ends.read, new Uint8Array(1), { signal })).then((name) => {
+        order.push(i);
+        return name;
+      }),
+    );
+    for (const result of await Promise.all(range(1000).map(() => proactor.nop({ signal })))) {
+      assert.equal(result, 0);
+    }
+    controller.abort();
+    assert.deepEqual(new Set(await Promise.all(reads)), new Set(["AbortError"]));
+    assert.equal(order.length, 1000);
+    assert.equal(await word(proactor.nop({ signal })), "AbortError");
+    assert.equal(proactor.inFlight, 0);
+  });
+});

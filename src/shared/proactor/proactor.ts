@@ -216,7 +216,7 @@ export class Proactor extends ContinuingOperations {
    * Ends everything: takes no more operations, cancels those under way, waits for the last of them and closes the ring.
    * What is cancelled is rejected with `ECANCELED`.
    *
-   * @param options `deadline`: milliseconds to wait for what can not be cancelled, 1000 unless given, 20 at least
+   * @param options `deadline`: milliseconds to wait for what can not be cancelled, 1000 unless given
    * @returns `leaked`: how many operations may still be running, whose memory is then kept for good
    * @throws RangeError for a deadline that is no number of milliseconds: the proactor stays open
    */

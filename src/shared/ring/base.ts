@@ -455,7 +455,7 @@ export class RingBase {
    * the second time.
    *
    * @param options `deadline`: milliseconds to wait for operations that can not be cancelled (reads and writes of
-   * files under way), 1000 unless given, 20 at least: to see that nothing is under way takes some time, too
+   * files under way), 1000 unless given
    * @returns `leaked: 0` when the kernel is done with everything
    * @throws UringError EEXIST on a thread that does not own the ring
    */

@@ -23,7 +23,7 @@ const ECANCELED = 125;
 
 const EVERYTHING = IORING_ASYNC_CANCEL_ANY | IORING_ASYNC_CANCEL_ALL;
 
-/** How long to wait in any case: a worker thread runs the barrier, without which nobody knows that all has ended. */
+/** How long to wait at least where nothing should be under way: the barrier that tells may take a worker thread's time. */
 const LEAST_MS = 20;
 
 /** How long to wait at first before cancelling once more what a cancellation may just have missed. */
@@ -78,7 +78,9 @@ export interface QuiescingRing {
  */
 export function quiesce(ring: QuiescingRing): number {
   const { sq, cq } = ring;
-  const end = performance.now() + Math.max(ring.deadline, LEAST_MS);
+  // As far as was counted, which others' messages may have upset.
+  const idle = ((sq.submitted() - cq.finished) | 0) <= 0;
+  const end = performance.now() + (idle ? Math.max(ring.deadline, LEAST_MS) : ring.deadline);
   // No caller's operation may pass for the barrier, whatever `user_data` it has: these words can not be guessed.
   const high = Math.floor(Math.random() * 2 ** 31);
   const cancel = Math.floor(Math.random() * 2 ** 30);
