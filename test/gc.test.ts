@@ -9,6 +9,7 @@ const parts = {
   structs: "memory behind iovecs and message headers is kept as they are",
   claims: "a view that claims another buffer keeps its own",
   calls: "views are kept no longer for calls that the library makes by the ring's fd",
+  notifications: "a notification of a send that never began ends nothing else",
   messages: "a completion that another ring has sent ends nothing",
   arrival: "data arrives in views of every size",
   dropped: "rings dropped with operations in flight harm no memory",

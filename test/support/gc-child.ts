@@ -9,6 +9,7 @@ import {
   AF_UNIX,
   IORING_SETUP_DEFER_TASKRUN,
   IORING_SETUP_SINGLE_ISSUER,
+  IOSQE_IO_LINK,
   IOU_PBUF_RING_MMAP,
   SOCK_DGRAM,
 } from "uring/abi";
@@ -157,6 +158,23 @@ async function calls(): Promise<void> {
   }
 }
 
+/** Of a zero-copy send whose chain is broken before it come two completions that look like its last. */
+async function notifications(): Promise<void> {
+  using ends = pipe();
+  const ring = new Ring({ entries: 8 });
+  const refs = readIntoNowhere(ring, ends, [1000]);
+  const socket = run(new Ring({ entries: 8 }), (sqe) => sqe.prepSocket(AF_UNIX, SOCK_DGRAM, 0, 0));
+  entry(ring).prepFsync(-1, 0).setFlags(IOSQE_IO_LINK).setData64(1);
+  entry(ring).prepSendZc(socket, alloc(8), 8, 0, 0).setData64(2);
+  ring.submit();
+  ring.drain(() => {});
+  await forget();
+  ring.drain(() => {});
+  await forget();
+  assert.equal(alive(refs), 1, "the view of the read in flight was collected");
+  assert.deepEqual(ring.close(), { leaked: 0 });
+}
+
 /** A completion that no operation of the ring has caused must not pass for the end of one. */
 async function messages(): Promise<void> {
   for (const from of ["itself", "another"]) {
@@ -284,6 +302,7 @@ const parts: Record<string, () => Promise<void>> = {
   structs,
   claims,
   calls,
+  notifications,
   messages,
   arrival,
   dropped,

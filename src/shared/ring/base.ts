@@ -194,7 +194,10 @@ export class RingBase {
     return this.#cq.ready() !== 0 || (sq.flags() & CQ_NEEDS_ENTER) !== 0;
   }
 
-  /** Operations submitted that have not had their last completion read, as far as completions can be counted. */
+  /**
+   * Operations submitted that have not had their last completion read, as far as completions can be counted. A zero-copy send
+   * whose chain was broken before it counts as two that have.
+   */
   get inFlight(): number {
     const sq = this.#open().#sq;
     return (sq.submitted() - this.#cq.finished) | 0;
@@ -413,7 +416,8 @@ export class RingBase {
 
   /** With every operation ended, what callers gave them is the callers' own again. */
   private releaseViews(): void {
-    if (this.#cq.finished === this.#sq.tail && this.#state === "open" && !this.#addressable) {
+    const sq = this.#sq;
+    if (this.#cq.finished === sq.tail && this.#state === "open" && !this.#addressable && !sq.miscounted) {
       this.#held.releaseIdle();
     }
   }

@@ -123,7 +123,7 @@ export function quiesce(ring: QuiescingRing): number {
       }
     }
     running = (sq.submitted() - cq.finished) | 0;
-    if (barrier === "reached" || (barrier === "refused" && running <= 0)) return 0;
+    if (barrier === "reached" || (barrier === "refused" && running <= 0 && !sq.miscounted)) return 0;
     // Who skipped completions can not be counted: when nothing more ends, what could be cancelled has been.
     const silent = barrier === "refused" && sq.skipped && cq.finished === ended;
     if (left > 0 && !silent) continue;

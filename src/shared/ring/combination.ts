@@ -11,11 +11,24 @@ import {
   IOSQE_BUFFER_SELECT,
   IOSQE_CQE_SKIP_SUCCESS,
   IOSQE_IO_DRAIN,
+  IOSQE_IO_HARDLINK,
+  IOSQE_IO_LINK,
 } from "../abi/index.ts";
 
 /** Whether an entry asks for no completion on success. */
 export function skipsSuccess(first: number): boolean {
   return (first & (IOSQE_CQE_SKIP_SUCCESS << 8)) !== 0;
+}
+
+/** Whether the entry after this one begins when this one has ended. */
+export function follows(first: number): boolean {
+  return (first & ((IOSQE_IO_LINK | IOSQE_IO_HARDLINK) << 8)) !== 0;
+}
+
+/** Whether an entry has a notification to come beside its completion. */
+export function sendsZeroCopy(first: number): boolean {
+  const opcode = first & 0xff;
+  return opcode === IORING_OP_SEND_ZC || opcode === IORING_OP_SENDMSG_ZC;
 }
 
 /**

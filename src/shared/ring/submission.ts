@@ -1,5 +1,5 @@
 import { IORING_SETUP_NO_SQARRAY, IORING_SETUP_SQE128, IORING_SETUP_SQPOLL } from "../abi/index.ts";
-import { refusedCombination, skipsSuccess } from "./combination.ts";
+import { follows, refusedCombination, sendsZeroCopy, skipsSuccess } from "./combination.ts";
 import { claimEntries, type EntryOwner } from "./entry.ts";
 import type { HeldViews } from "./held.ts";
 import type { RingMemory, RingParams } from "./setup.ts";
@@ -25,6 +25,11 @@ export class SubmissionQueue implements EntryOwner {
   readonly size: number = 0;
   /** Whether any entry published asked for no completion on success: from then on completions can not be counted. */
   skipped = false;
+  /**
+   * Whether a zero-copy send followed on another entry: where that fails Linux, as of 6.18, ends the send with two completions
+   * that both look like its last.
+   */
+  miscounted = false;
   /** Whether an entry not yet published is to be looked at before it is. */
   #doubted = false;
   readonly #entries: number = 0;
@@ -87,14 +92,14 @@ export class SubmissionQueue implements EntryOwner {
   claim(claims: Int32Array, count: number, flags: number): void {
     claimEntries(this.#sqes, claims, count, flags);
     // What is still wrong with one the kernel tells the receiver: the others are not to wait for it.
-    this.#doubted = false;
+    if (this.#doubted) this.#look(false);
   }
 
   /** Shows the kernel every entry handed out; how many it has yet to take. */
   publish(): number {
     const tail = this.tail;
     if (tail !== this.published) {
-      if (this.#doubted) this.#check();
+      if (this.#doubted) this.#look(true);
       this.published = tail;
       // The poller thread reads the tail at any time, and after it the flags word must be read: an Atomics store
       // orders both. Without it only this thread's next system call reads the tail, which orders everything by itself.
@@ -104,20 +109,28 @@ export class SubmissionQueue implements EntryOwner {
     return (tail - this.head()) | 0;
   }
 
-  /** Throws a `TypeError` for an entry that no kernel takes: all are still the caller's then, to be set right. */
-  #check(): void {
-    let skipped = this.skipped;
+  /**
+   * Looks at entries about to be shown to the kernel.
+   *
+   * @param refuse whether to throw a `TypeError` for one that no kernel takes: all are still the caller's then, to be set right
+   */
+  #look(refuse: boolean): void {
+    let { skipped, miscounted } = this;
+    let before = 0;
     for (let at = this.published; at !== this.tail; at = (at + 1) | 0) {
       const first = this.#sqes[(at & this.mask) << this.#shift] as number;
-      const refused = refusedCombination(first, skipped);
+      const refused = refuse ? refusedCombination(first, skipped) : undefined;
       if (refused !== undefined) {
         throw new TypeError(
           `no kernel takes entry ${(at - this.published) | 0} of those to be submitted: ${refused}`,
         );
       }
       skipped ||= skipsSuccess(first);
+      miscounted ||= follows(before) && sendsZeroCopy(first);
+      before = first;
     }
     this.skipped = skipped;
+    this.miscounted = miscounted;
     this.#doubted = false;
   }
 
@@ -174,6 +187,7 @@ export class SubmissionQueue implements EntryOwner {
     this.tail = old.tail;
     this.published = old.published;
     this.skipped = old.skipped;
+    this.miscounted = old.miscounted;
     this.#doubted = old.#doubted;
     const head = this.head();
     this.#limit = (head + this.#entries) | 0;

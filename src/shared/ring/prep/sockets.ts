@@ -126,7 +126,8 @@ export class SocketsPrep extends FilesPrep {
     }
     return this.opFlags(flags)
       .ioprio(zcFlags & 0xffff)
-      .rw(IORING_OP_SEND_ZC, sockfd, this.payload(buf, bytes), bytes, 0);
+      .rw(IORING_OP_SEND_ZC, sockfd, this.payload(buf, bytes), bytes, 0)
+      .doubt();
   }
 
   /**
@@ -212,7 +213,7 @@ export class SocketsPrep extends FilesPrep {
    * first completion. Linux 6.1. See io_uring_prep_sendmsg_zc(3).
    */
   prepSendmsgZc(fd: Target, msg: Msghdr | number | bigint, flags: number): this {
-    return this.message(IORING_OP_SENDMSG_ZC, fd, msg, flags);
+    return this.message(IORING_OP_SENDMSG_ZC, fd, msg, flags).doubt();
   }
 
   /**
