@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { release } from "node:os";
 import { describe, it } from "node:test";
 import { setImmediate } from "node:timers/promises";
 import { alloc, available, cstring, encodeTimespec, Ring, UringUnavailableError } from "uring";
@@ -6,7 +7,8 @@ import * as abi from "uring/abi";
 import { type KernelOptions, pattern, type SimulatedKernel, simulateKernel } from "uring/testing";
 import { runtime } from "#runtime";
 import { Doorbell } from "../src/shared/proactor/doorbell.ts";
-import { type Completion, drained, entry } from "./support/ring.ts";
+import { isOlder } from "./support/kernels.ts";
+import { type Completion, drained, entry, reap, run } from "./support/ring.ts";
 
 const EIO = 5;
 const EBADF = 9;
@@ -34,6 +36,60 @@ function all(kernel: SimulatedKernel, ring: Ring): Completion[] {
 
 /** Results by `user_data`, of completions of which each has another. */
 const results = (completions: Completion[]) => new Map(completions.map(([userData, res]) => [userData, res]));
+
+/** Whether this machine's kernel is at least what the simulated one says that it is. */
+const comparable = !isOlder(release(), "6.18");
+
+/**
+ * Checks that a program says the same whichever kernel it runs on: the real one, or a simulated one of any seed.
+ *
+ * @param expected what it says
+ */
+function alike<T>(expected: T, program: (ring: Ring) => T, options: KernelOptions = {}): void {
+  const saidOn = (kernel: string) => {
+    using ring = new Ring({ entries: 16 });
+    assert.deepEqual(program(ring), expected, kernel);
+  };
+  if (comparable) saidOn("the real kernel");
+  for (const seed of seeds) {
+    using kernel = byHand({ seed, ...options });
+    saidOn(`seed ${seed}`);
+    assert.deepEqual(kernel.violations, []);
+  }
+}
+
+/** What some entries come to: results by `user_data`, in its order. */
+function cameTo(ring: Ring, count: number): [userData: number, res: number][] {
+  return reap(ring, count)
+    .map(([userData, res]): [number, number] => [userData, res])
+    .sort(([a], [b]) => a - b);
+}
+
+/** A pipe of the kernel that the ring is of, until the end of the block. */
+function pipeOf(ring: Ring): Disposable & { read: number; write: number } {
+  using fds = alloc(8);
+  assert.equal(
+    run(ring, (sqe) => sqe.prepPipe(fds, 0)),
+    0,
+  );
+  const view = new DataView(fds.bytes.buffer, fds.bytes.byteOffset);
+  const [read, write] = [view.getInt32(0, true), view.getInt32(4, true)];
+  return {
+    read,
+    write,
+    [Symbol.dispose]() {
+      for (const fd of [read, write]) run(ring, (sqe) => sqe.prepClose(fd));
+    },
+  };
+}
+
+/** Nothing comes that a poll for input waits for. */
+const noInput: KernelOptions = {
+  policy: ({ name, opFlags }) =>
+    name === "POLL_ADD" && (opFlags & abi.POLLOUT) === 0
+      ? { res: 0, delay: Number.POSITIVE_INFINITY }
+      : undefined,
+};
 
 describe("SimulatedKernel", () => {
   it("runs no-ops, and puts the real kernel back", () => {
@@ -608,5 +664,42 @@ describe("SimulatedKernel", () => {
     while (ring.submitAndWait(1) < 0 && calls < 100) calls++;
     assert.ok(calls < 100);
     assert.deepEqual(drained(ring), [[1, 0, 0]]);
+  });
+});
+
+describe("what Linux says, and the simulated kernel as well", () => {
+  it("a poll has the name that an update gives it", () => {
+    alike(
+      [
+        [3, 0],
+        [77, -ECANCELED],
+      ],
+      (ring) => {
+        using ends = pipeOf(ring);
+        entry(ring).prepPollAdd(ends.read, abi.POLLIN).setData64(1);
+        entry(ring).prepPollUpdate(1, 77, 0, abi.IORING_POLL_UPDATE_USER_DATA).setData64(2);
+        assert.deepEqual(cameTo(ring, 1), [[2, 0]]);
+        entry(ring).prepCancel64(77, 0).setData64(3);
+        return cameTo(ring, 2);
+      },
+      noInput,
+    );
+  });
+
+  it("a poll waits for the events that an update gives it", () => {
+    alike(
+      [
+        [2, 0],
+        [77, abi.POLLOUT],
+      ],
+      (ring) => {
+        using ends = pipeOf(ring);
+        const both = abi.IORING_POLL_UPDATE_EVENTS | abi.IORING_POLL_UPDATE_USER_DATA;
+        entry(ring).prepPollAdd(ends.write, abi.POLLIN).setData64(1);
+        entry(ring).prepPollUpdate(1, 77, abi.POLLOUT, both).setData64(2);
+        return cameTo(ring, 2);
+      },
+      noInput,
+    );
   });
 });

@@ -31,6 +31,8 @@ const ECANCELED = 125;
 
 const LINKED = abi.IOSQE_IO_LINK | abi.IOSQE_IO_HARDLINK;
 const POLLIN = 1;
+/** The part of a poll's flags that is the events it waits for. */
+const POLL_EVENTS = 0xffff;
 
 /** Milliseconds that an operation takes at most when nobody says. */
 const USUAL_DELAY = 2;
@@ -107,6 +109,11 @@ export class Executor {
       this.#world.violated("shared-name", `${operation} was submitted while ${other} is in flight`);
     }
     names.set(operation.userData64, operation);
+  }
+
+  #unname(operation: SimulatedOperation): void {
+    const { names } = operation.ring;
+    if (names.get(operation.userData64) === operation) names.delete(operation.userData64);
   }
 
   #take(operation: SimulatedOperation, { address, length, writes, copied }: Target): boolean {
@@ -342,15 +349,33 @@ export class Executor {
           : opcode === abi.IORING_OP_POLL_ADD),
     );
     if (target === undefined) return -ENOENT;
-    const updates = timeouts
-      ? (operation.opFlags & abi.IORING_TIMEOUT_UPDATE_MASK) !== 0
-      : (operation.len & (abi.IORING_POLL_UPDATE_EVENTS | abi.IORING_POLL_UPDATE_USER_DATA)) !== 0;
-    if (!updates) return this.#tryCancel(target);
-    if (timeouts && target.next !== undefined) {
+    if (!timeouts) return this.#changePoll(operation, target);
+    if ((operation.opFlags & abi.IORING_TIMEOUT_UPDATE_MASK) === 0) return this.#tryCancel(target);
+    if (target.next !== undefined) {
       const { timeline } = this.#world;
       const run = target.next.run as () => void;
       timeline.drop(target.next);
       target.next = timeline.after(this.#delayOf(operation, operation.off), run);
+    }
+    return 0;
+  }
+
+  /** What `POLL_REMOVE` does to a poll: ends it, gives it another name, has it wait for something else. */
+  #changePoll({ len, opFlags, off64 }: SimulatedOperation, poll: SimulatedOperation): number {
+    const renames = (len & abi.IORING_POLL_UPDATE_USER_DATA) !== 0;
+    const arms = (len & abi.IORING_POLL_UPDATE_EVENTS) !== 0;
+    if (!renames && !arms) return this.#tryCancel(poll);
+    if (renames) {
+      this.#unname(poll);
+      poll.userData64 = off64;
+      this.#name(poll);
+    }
+    if (arms) {
+      poll.opFlags = ((poll.opFlags & ~POLL_EVENTS) | (opFlags & POLL_EVENTS)) >>> 0;
+      if (poll.next !== undefined) this.#world.timeline.drop(poll.next);
+      poll.next = undefined;
+      poll.stopWaiting?.();
+      this.#perform(poll);
     }
     return 0;
   }
@@ -508,7 +533,7 @@ export class Executor {
     for (const claim of operation.claims.splice(0)) this.#world.memory.release(claim);
     ring.inFlight.delete(operation);
     ring.counting.delete(operation);
-    if (ring.names.get(operation.userData64) === operation) ring.names.delete(operation.userData64);
+    this.#unname(operation);
     const disarmed = operation.opcode === abi.IORING_OP_LINK_TIMEOUT && res === -ECANCELED;
     const failed = failsLink(operation, res) && !disarmed;
     if (!operation.silent && (failed || !operation.has(abi.IOSQE_CQE_SKIP_SUCCESS))) {

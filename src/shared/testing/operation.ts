@@ -56,15 +56,15 @@ export class SimulatedOperation {
   readonly off: number;
   readonly addr: number;
   readonly len: number;
-  readonly opFlags: number;
+  opFlags: number;
   readonly bufIndex: number;
   readonly fileIndex: number;
   readonly addr3: number;
   /** The same in full. */
   readonly off64: bigint;
   readonly addr64: bigint;
-  /** As completions carry it, all 64 bits. */
-  readonly userData64: bigint;
+  /** As completions carry it, all 64 bits. An update of a poll changes it, and the events in `opFlags`. */
+  userData64: bigint;
   state: OperationState = "queued";
   /** How many completions it has had. */
   shots = 0;
