@@ -702,4 +702,36 @@ describe("what Linux says, and the simulated kernel as well", () => {
       noInput,
     );
   });
+
+  it("a chain with an entry that is refused is taken as far as it goes", () => {
+    const NONE = 255;
+    const { IOSQE_IO_LINK: LINK } = abi;
+    /** How many entries are taken of some: their operations, each with what links it to the next. */
+    const taken = (expected: number, ...entries: [opcode: number, link?: number][]) =>
+      alike(expected, (ring) => {
+        for (const [opcode, link = 0] of entries) entry(ring).prepRw(opcode, -1, 0, 0, 0).setFlags(link);
+        const count = ring.submit();
+        reap(ring, entries.length);
+        return count;
+      });
+    const { IORING_OP_NOP: NOP } = abi;
+    taken(3, [NONE, LINK], [NOP], [NOP]);
+    taken(4, [NOP, LINK], [NONE, LINK], [NOP], [NOP]);
+    taken(2, [NOP, LINK], [NONE], [NOP]);
+    taken(1, [NONE], [NOP]);
+    alike(
+      [
+        [1, -ECANCELED],
+        [2, -EINVAL],
+        [3, -ECANCELED],
+        [4, 0],
+      ],
+      (ring) => {
+        entry(ring).prepNop().setFlags(LINK).setData64(1);
+        entry(ring).prepRw(NONE, -1, 0, 0, 0).setFlags(LINK).setData64(2);
+        for (const name of [3, 4]) entry(ring).prepNop().setData64(name);
+        return cameTo(ring, 4);
+      },
+    );
+  });
 });

@@ -65,7 +65,7 @@ export class Executor {
     const goesOn = (ring.flags & abi.IORING_SETUP_SUBMIT_ALL) !== 0;
     let taken = 0;
     let chain: SimulatedOperation[] = [];
-    let refused = 0;
+    let refused = false;
     while (taken < count && ring.submitted > 0) {
       const entry = ring.take();
       if (entry === undefined) break;
@@ -76,15 +76,16 @@ export class Executor {
       operation.chain = chain;
       const errno = this.#check(operation, chain.at(-1));
       if (errno !== 0) operation.outcome = { res: -errno };
-      refused ||= errno;
+      refused ||= errno !== 0;
       chain.push(operation);
-      if (operation.has(LINKED) && (errno === 0 || goesOn)) continue;
-      this.#queue(chain, refused !== 0);
+      // A chain is taken to its end whatever is refused within it: the next call must not begin in its middle.
+      if (operation.has(LINKED)) continue;
+      this.#queue(chain, refused);
       chain = [];
-      if (refused !== 0 && !goesOn) break;
-      refused = 0;
+      refused = false;
+      if (errno !== 0 && !goesOn) break;
     }
-    if (chain.length > 0) this.#queue(chain, refused !== 0);
+    if (chain.length > 0) this.#queue(chain, refused);
     return taken;
   }
 
