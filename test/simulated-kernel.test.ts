@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { release } from "node:os";
 import { describe, it } from "node:test";
 import { setImmediate } from "node:timers/promises";
-import { alloc, available, cstring, encodeTimespec, Ring, UringUnavailableError } from "uring";
+import { alloc, available, cstring, encodeTimespec, Iovecs, Ring, UringUnavailableError } from "uring";
 import * as abi from "uring/abi";
 import { type KernelOptions, pattern, type SimulatedKernel, simulateKernel } from "uring/testing";
 import { runtime } from "#runtime";
@@ -81,6 +81,13 @@ function pipeOf(ring: Ring): Disposable & { read: number; write: number } {
       for (const fd of [read, write]) run(ring, (sqe) => sqe.prepClose(fd));
     },
   };
+}
+
+/** An eventfd of the kernel that is in place, until the end of the block. */
+function eventfdOf(): Disposable & { fd: number } {
+  const shim = runtime.load();
+  const fd = shim.eventfd();
+  return { fd, [Symbol.dispose]: () => shim.close(fd) };
 }
 
 /** Nothing comes that a poll for input waits for. */
@@ -364,7 +371,7 @@ describe("SimulatedKernel", () => {
       const eventfd = runtime.load().eventfd();
       ring.registerEventfd(eventfd);
       const read = () => {
-        entry(reader).prepRead(eventfd, counter, 8, 0).setData64(9);
+        entry(reader).prepRead(eventfd, counter, 8, 0).setOpFlags(abi.RWF_NOWAIT).setData64(9);
         return all(kernel, reader);
       };
       const work = () => {
@@ -733,5 +740,43 @@ describe("what Linux says, and the simulated kernel as well", () => {
         return cameTo(ring, 4);
       },
     );
+  });
+
+  it("a read of an empty eventfd waits for a signal, unless it is told not to", () => {
+    alike([-EAGAIN, -ETIME, 8, 1], (ring) => {
+      using eventfd = eventfdOf();
+      using counter = alloc(8);
+      const refused = run(ring, (sqe) => sqe.prepRead(eventfd.fd, counter, 8, -1).setOpFlags(abi.RWF_NOWAIT));
+      entry(ring).prepRead(eventfd.fd, counter, 8, -1);
+      ring.submit();
+      const nothing = ring.submitAndWait(1, { timeout: 5 });
+      runtime.load().signal(eventfd.fd);
+      const [[, read]] = reap(ring, 1) as [Completion];
+      return [refused, nothing, read, counter.bytes[0]];
+    });
+  });
+
+  it("an eventfd takes and gives counts of 8 bytes", () => {
+    alike([-EINVAL, -EINVAL, -EINVAL, -EINVAL, 16, 8, 7], (ring) => {
+      using eventfd = eventfdOf();
+      using memory = alloc(24);
+      const { fd } = eventfd;
+      const short = run(ring, (sqe) => sqe.prepRead(fd, memory, 4, -1));
+      memory.bytes.fill(0);
+      memory.bytes[0] = 3;
+      memory.bytes[8] = 4;
+      memory.bytes.fill(255, 16);
+      const counts = new Iovecs([memory.slice(0, 8), memory.slice(8, 8)]);
+      const halves = new Iovecs([memory.slice(0, 4), memory.slice(4, 4)]);
+      return [
+        short,
+        run(ring, (sqe) => sqe.prepWrite(fd, memory, 4, -1)),
+        run(ring, (sqe) => sqe.prepWrite(fd, memory.slice(16, 8), 8, -1)),
+        run(ring, (sqe) => sqe.prepWritev(fd, halves, 2, -1)),
+        run(ring, (sqe) => sqe.prepWritev(fd, counts, 2, -1)),
+        run(ring, (sqe) => sqe.prepReadv(fd, halves, 2, -1)),
+        memory.bytes[0],
+      ];
+    });
   });
 });

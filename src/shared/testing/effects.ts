@@ -15,6 +15,9 @@ const ENOBUFS = 105;
 /** What is written to memory that an operation is about to let go. */
 const POISON = 0xdb;
 
+/** The one number that can not be added to an eventfd. */
+const NO_COUNT = 2n ** 64n - 1n;
+
 /** The largest offset that is one: -1 stands for none. */
 const MAX_OFFSET = 2 ** 53;
 
@@ -36,7 +39,10 @@ export function takeEffect(world: World, operation: SimulatedOperation, outcome:
     if (operation.opcode === abi.IORING_OP_RECVMSG) endHeader(world, operation);
     return [outcome.res, flags];
   }
-  if (isWrite(operation)) return [send(world, operation, outcome.res), flags];
+  if (isWrite(operation)) {
+    const { file } = operation;
+    return [file?.kind === "eventfd" ? signal(world, file, operation) : outcome.res, flags];
+  }
   scribble(world, operation, 0);
   if (outcome.data !== undefined) write(world, operation, outcome.data);
   return [filesOf(world, operation, outcome.res), flags];
@@ -137,13 +143,17 @@ function messageHead(world: World, operation: SimulatedOperation): Uint8Array<Ar
   return new Uint8Array(abi.io_uring_recvmsg_out.sizeof + name + control);
 }
 
-/** Adds what is written to an eventfd; how many bytes. */
-function send(world: World, { file, addr }: SimulatedOperation, res: number): number {
-  if (file?.kind !== "eventfd") return res;
-  const count = world.memory.view(addr, 8)?.getBigUint64(0, true);
-  if (count === undefined) return -EINVAL;
-  file.signal(count);
-  return 8;
+/** Adds what is written to an eventfd, a count in each piece of memory; how many bytes, or `-errno` where none is one. */
+function signal(world: World, eventfd: SimulatedFile, { targets }: SimulatedOperation): number {
+  let written = 0;
+  for (const { address, length, data } of targets) {
+    if (data !== true) continue;
+    const count = length === 8 ? world.memory.view(address, 8)?.getBigUint64(0, true) : undefined;
+    if (count === undefined || count === NO_COUNT) return written > 0 ? written : -EINVAL;
+    eventfd.signal(count);
+    written += 8;
+  }
+  return written;
 }
 
 /** What recvmsg writes to the message's head. */

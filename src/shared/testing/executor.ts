@@ -3,6 +3,7 @@ import {
   failsLink,
   hasName,
   isRead,
+  isWrite,
   isZeroCopy,
   needsFile,
   OPERATIONS,
@@ -33,6 +34,9 @@ const LINKED = abi.IOSQE_IO_LINK | abi.IOSQE_IO_HARDLINK;
 const POLLIN = 1;
 /** The part of a poll's flags that is the events it waits for. */
 const POLL_EVENTS = 0xffff;
+
+/** An eventfd's count has so many bytes. */
+const EVENTFD_COUNT = 8;
 
 /** Milliseconds that an operation takes at most when nobody says. */
 const USUAL_DELAY = 2;
@@ -225,13 +229,15 @@ export class Executor {
     const { random, options } = this.#world;
     if (this.#control(operation)) return;
     const { file } = operation;
-    const polls = operation.opcode === abi.IORING_OP_POLL_ADD && wantsInput(operation);
-    if (file?.kind === "eventfd" && (polls || isRead(operation))) {
-      this.#awaitSignal(operation, file);
-      return;
+    if (file?.kind === "eventfd") {
+      const polls = operation.opcode === abi.IORING_OP_POLL_ADD && wantsInput(operation);
+      if (polls || isRead(operation)) {
+        this.#awaitSignal(operation, file);
+        return;
+      }
     }
     const outcome =
-      file?.kind === "eventfd"
+      file?.kind === "eventfd" && isWrite(operation)
         ? { res: operation.length }
         : (options.policy?.(operation, random) ?? usualOutcome(operation, random));
     this.#schedule(operation, outcome);
@@ -253,12 +259,19 @@ export class Executor {
     operation.ring.later(() => this.#finish(operation, outcome));
   }
 
-  /** Waits until an eventfd can be read, unless it is read without waiting; of several who comes first gets it. */
+  /**
+   * Waits until an eventfd can be read, unless it is told not to; of several who comes first gets it. That an eventfd does
+   * not block makes no difference, io_uring waits all the same.
+   */
   #awaitSignal(operation: SimulatedOperation, file: SimulatedFile): void {
     const { random, timeline } = this.#world;
     const { multishot: more } = operation;
     const polls = operation.opcode === abi.IORING_OP_POLL_ADD;
-    const waits = polls || more;
+    const waits = polls || (operation.opFlags & abi.RWF_NOWAIT) === 0;
+    if (!polls && operation.length < EVENTFD_COUNT) {
+      this.#schedule(operation, { res: -EINVAL });
+      return;
+    }
     const look = () => {
       operation.next = undefined;
       if (file.readable) {
