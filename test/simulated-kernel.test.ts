@@ -2,7 +2,17 @@ import assert from "node:assert/strict";
 import { release } from "node:os";
 import { describe, it } from "node:test";
 import { setImmediate } from "node:timers/promises";
-import { alloc, available, cstring, encodeTimespec, Iovecs, Ring, UringUnavailableError } from "uring";
+import {
+  alloc,
+  available,
+  cstring,
+  encodeSockaddr,
+  encodeTimespec,
+  Iovecs,
+  Ring,
+  type Sqe,
+  UringUnavailableError,
+} from "uring";
 import * as abi from "uring/abi";
 import { type KernelOptions, pattern, type SimulatedKernel, simulateKernel } from "uring/testing";
 import { runtime } from "#runtime";
@@ -17,6 +27,7 @@ const EINVAL = 22;
 const ETIME = 62;
 const EALREADY = 114;
 const ENOENT = 2;
+const ENOBUFS = 105;
 const ECANCELED = 125;
 
 const DEFERRED =
@@ -778,5 +789,35 @@ describe("what Linux says, and the simulated kernel as well", () => {
         memory.bytes[0],
       ];
     });
+  });
+
+  it("a send takes a buffer of its group, and a bundle all that there are", () => {
+    alike(
+      [
+        [8, abi.IORING_CQE_F_BUFFER, 1],
+        [48, abi.IORING_CQE_F_BUFFER | (1 << abi.IORING_CQE_BUFFER_SHIFT), 4],
+        [-ENOBUFS, 0, 4],
+      ],
+      (ring) => {
+        ring.setupBufRing({ group: 3, entries: 4, bufferSize: 16 });
+        using address = encodeSockaddr({ family: "unix", abstract: `uring-simulated-${process.pid}` });
+        const socket = run(ring, (sqe) => sqe.prepSocket(abi.AF_UNIX, abi.SOCK_DGRAM, 0, 0));
+        run(ring, (sqe) => sqe.prepBind(socket, address, address.byteLength));
+        run(ring, (sqe) => sqe.prepConnect(socket, address, address.byteLength));
+        const sent = (prepare: (sqe: Sqe) => Sqe): number[] => {
+          prepare(entry(ring)).setBufferGroup(3);
+          const [[, res, flags]] = reap(ring, 1) as [Completion];
+          return [res, flags, ring.bufRingHead(3)];
+        };
+        const said = [
+          sent((sqe) => sqe.prepSend(socket, 0, 8, 0)),
+          sent((sqe) => sqe.prepSendBundle(socket, 0, 0)),
+          sent((sqe) => sqe.prepSend(socket, 0, 8, 0)),
+        ];
+        run(ring, (sqe) => sqe.prepClose(socket));
+        return said;
+      },
+      { policy: ({ name, len }) => (name === "SEND" ? { res: len || 1000 } : undefined) },
+    );
   });
 });

@@ -3,6 +3,7 @@
 import * as abi from "../abi/index.ts";
 import { isRead, isWrite, makesFile, pattern, peerAddress } from "./behaviours.ts";
 import { SimulatedFile } from "./descriptors.ts";
+import { pick } from "./groups.ts";
 import type { Outcome, SimulatedOperation } from "./operation.ts";
 import { closeSlot, install, updateSlots } from "./slots.ts";
 import type { World } from "./world.ts";
@@ -10,7 +11,6 @@ import type { World } from "./world.ts";
 const EBADF = 9;
 const EFAULT = 14;
 const EINVAL = 22;
-const ENOBUFS = 105;
 
 /** What is written to memory that an operation is about to let go. */
 const POISON = 0xdb;
@@ -40,6 +40,7 @@ export function takeEffect(world: World, operation: SimulatedOperation, outcome:
     return [outcome.res, flags];
   }
   if (isWrite(operation)) {
+    if (operation.has(abi.IOSQE_BUFFER_SELECT)) return sendPicked(world, operation, outcome);
     const { file } = operation;
     return [file?.kind === "eventfd" ? signal(world, file, operation) : outcome.res, flags];
   }
@@ -90,26 +91,12 @@ function filesOf(world: World, operation: SimulatedOperation, res: number): numb
 
 /** Reads into a buffer of the group that the operation names. */
 function receive(world: World, operation: SimulatedOperation, outcome: Outcome): [number, number] {
-  const { memory } = world;
   const flags = outcome.flags ?? 0;
   if (outcome.res === 0) return [0, flags];
-  const group = operation.ring.groups.get(operation.bufIndex);
-  if (group === undefined) return [-ENOBUFS, flags];
-  const entries = memory.view(group.ring.address, group.ring.length);
-  const tail = entries?.getUint16(abi.io_uring_buf_ring.tail, true) ?? 0;
-  if (entries === undefined || ((tail - group.head) & 0xffff) === 0) return [-ENOBUFS, flags];
-  const at = (group.head & (group.entries - 1)) * abi.io_uring_buf.sizeof;
-  const address = Number(entries.getBigUint64(at + abi.io_uring_buf.addr, true));
-  const length = entries.getUint32(at + abi.io_uring_buf.len, true);
-  const id = entries.getUint16(at + abi.io_uring_buf.bid, true);
-  const buffer = memory.bytes(address, length);
-  if (buffer === undefined) {
-    world.violated(
-      "unknown-memory",
-      `${operation} picked buffer ${id} of ${length} bytes at ${address}, which are none`,
-    );
-    return [-EFAULT, flags];
-  }
+  const buffer = pick(world, operation);
+  if (typeof buffer === "number") return [buffer, flags];
+  const { bytes, incremental } = buffer;
+  const { length } = bytes;
   const head = messageHead(world, operation);
   const payload = (outcome.data ?? dataOf(operation, Math.min(outcome.res, length))).subarray(
     0,
@@ -119,16 +106,30 @@ function receive(world: World, operation: SimulatedOperation, outcome: Outcome):
     new DataView(head.buffer).setUint32(abi.io_uring_recvmsg_out.payloadlen, payload.length, true);
   }
   const res = Math.min(head.length + payload.length, length);
-  buffer.fill(POISON, 0, group.incremental ? res : length);
-  buffer.set(head.subarray(0, length));
-  if (head.length < length) buffer.set(payload, head.length);
-  const more = group.incremental && res < length;
-  if (more) {
-    entries.setBigUint64(at + abi.io_uring_buf.addr, BigInt(address + res), true);
-    entries.setUint32(at + abi.io_uring_buf.len, length - res, true);
-  } else group.head = (group.head + 1) & 0xffff;
-  const picked = abi.IORING_CQE_F_BUFFER | (more ? abi.IORING_CQE_F_BUF_MORE : 0);
-  return [res, flags | picked | (id << abi.IORING_CQE_BUFFER_SHIFT)];
+  bytes.fill(POISON, 0, incremental ? res : length);
+  bytes.set(head.subarray(0, length));
+  if (head.length < length) bytes.set(payload, head.length);
+  return [res, flags | buffer.use(res)];
+}
+
+/** Sends a buffer of the group that the operation names, or, as a bundle, as many as it takes. */
+function sendPicked(world: World, operation: SimulatedOperation, outcome: Outcome): [number, number] {
+  const bundle = (operation.ioprio & abi.IORING_RECVSEND_BUNDLE) !== 0;
+  let sent = 0;
+  let flags = 0;
+  do {
+    const buffer = pick(world, operation);
+    if (typeof buffer === "number") {
+      if (flags === 0) return [buffer, outcome.flags ?? 0];
+      break;
+    }
+    const count = Math.min(outcome.res - sent, buffer.bytes.length);
+    const picked = buffer.use(count);
+    // A bundle's completion names its first buffer: the others are those that follow it.
+    flags |= flags === 0 ? picked : picked & abi.IORING_CQE_F_BUF_MORE;
+    sent += count;
+  } while (bundle && sent < outcome.res);
+  return [sent, (outcome.flags ?? 0) | flags];
 }
 
 /** What precedes the payload in a buffer of a multishot recvmsg: a head, and room for the name and the control data. */
