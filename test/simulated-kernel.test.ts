@@ -820,4 +820,27 @@ describe("what Linux says, and the simulated kernel as well", () => {
       { policy: ({ name, len }) => (name === "SEND" ? { res: len || 1000 } : undefined) },
     );
   });
+
+  it("both ends of a pipe have slots of their own, or none has", () => {
+    const { IORING_FILE_INDEX_ALLOC: ALLOC } = abi;
+    alike(["1,2", "3,4", "-23", "-22", 2], (ring) => {
+      ring.registerFilesSparse(5);
+      using fds = alloc(8);
+      const piped = (slot: number) => {
+        const res = run(ring, (sqe) => sqe.prepPipeDirect(fds, 0, slot));
+        return res < 0 ? `${res}` : `${new Int32Array(fds.bytes.slice().buffer)}`;
+      };
+      const said: unknown[] = [piped(1)];
+      run(ring, (sqe) => sqe.prepSocketDirect(abi.AF_UNIX, abi.SOCK_STREAM, 0, 0, 0));
+      said.push(piped(ALLOC));
+      run(ring, (sqe) => sqe.prepCloseDirect(3));
+      said.push(piped(ALLOC), piped(4));
+      // Slots that only one end would have had are free again.
+      const sockets = [1, 2, 3].map(() =>
+        run(ring, (sqe) => sqe.prepSocketDirectAlloc(abi.AF_UNIX, abi.SOCK_STREAM, 0, 0)),
+      );
+      said.push(sockets.filter((slot) => slot >= 0).length);
+      return said;
+    });
+  });
 });

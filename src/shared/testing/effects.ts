@@ -75,18 +75,29 @@ function filesOf(world: World, operation: SimulatedOperation, res: number): numb
       const fds = memory.view(addr, 4 * operation.len);
       return fds === undefined ? -EFAULT : updateSlots(world, ring, off, fds);
     }
-    case abi.IORING_OP_PIPE: {
-      const fds = memory.view(addr, 8);
-      for (const at of [0, 4]) {
-        const fd = install(world, ring, new SimulatedFile(operation.name), fileIndex);
-        if (fd < 0) return fd;
-        fds?.setInt32(at, fd, true);
-      }
-      return 0;
-    }
+    case abi.IORING_OP_PIPE:
+      return makePipe(world, operation);
     default:
       return res;
   }
+}
+
+/** Makes both ends of a pipe and writes down what they are: fds, or slots one after the other. Both or none. */
+function makePipe(world: World, { ring, name, addr, fileIndex }: SimulatedOperation): number {
+  const given = fileIndex !== 0 && fileIndex !== abi.IORING_FILE_INDEX_ALLOC;
+  const ends: number[] = [];
+  for (const end of [0, 1]) {
+    const index = given ? fileIndex + end : fileIndex;
+    const res = install(world, ring, new SimulatedFile(name), index);
+    if (res < 0) {
+      for (const slot of ends) closeSlot(ring, slot);
+      return res;
+    }
+    ends.push(given ? index - 1 : res);
+  }
+  const fds = world.memory.view(addr, 8);
+  ends.forEach((fd, end) => void fds?.setInt32(4 * end, fd, true));
+  return 0;
 }
 
 /** Reads into a buffer of the group that the operation names. */
