@@ -843,4 +843,25 @@ describe("what Linux says, and the simulated kernel as well", () => {
       return said;
     });
   });
+
+  it("a linked time limit is changed as such alone, and is not removed", () => {
+    const { IORING_LINK_TIMEOUT_UPDATE: LIMIT } = abi;
+    alike([-ENOENT, -ENOENT, -ENOENT, 0, 0], (ring) => {
+      using time = encodeTimespec(100_000);
+      entry(ring).prepTimeout(time, 0, 0).setData64(1);
+      entry(ring).prepTimeout(time, 0, 0).setFlags(abi.IOSQE_IO_LINK).setData64(2);
+      entry(ring).prepLinkTimeout(time, 0).setData64(3);
+      ring.submit();
+      const said = [
+        run(ring, (sqe) => sqe.prepTimeoutRemove(3, 0)),
+        run(ring, (sqe) => sqe.prepTimeoutUpdate(time, 3, 0)),
+        run(ring, (sqe) => sqe.prepTimeoutUpdate(time, 1, LIMIT)),
+        run(ring, (sqe) => sqe.prepTimeoutUpdate(time, 3, LIMIT)),
+        run(ring, (sqe) => sqe.prepTimeoutUpdate(time, 1, 0)),
+      ];
+      entry(ring).prepCancel64(0, abi.IORING_ASYNC_CANCEL_ANY | abi.IORING_ASYNC_CANCEL_ALL);
+      reap(ring, 4);
+      return said;
+    });
+  });
 });

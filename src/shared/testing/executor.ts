@@ -354,13 +354,12 @@ export class Executor {
   /** `TIMEOUT_REMOVE` and `POLL_REMOVE`: ends another operation or changes it. */
   #change(operation: SimulatedOperation): number {
     const timeouts = operation.opcode === abi.IORING_OP_TIMEOUT_REMOVE;
+    const limits = (operation.opFlags & abi.IORING_LINK_TIMEOUT_UPDATE) !== 0;
+    const timeout = limits ? abi.IORING_OP_LINK_TIMEOUT : abi.IORING_OP_TIMEOUT;
+    const wanted = timeouts ? timeout : abi.IORING_OP_POLL_ADD;
     const target = [...operation.ring.inFlight].find(
       ({ opcode, userData64, state }) =>
-        userData64 === operation.addr64 &&
-        state === "running" &&
-        (timeouts
-          ? opcode === abi.IORING_OP_TIMEOUT || opcode === abi.IORING_OP_LINK_TIMEOUT
-          : opcode === abi.IORING_OP_POLL_ADD),
+        userData64 === operation.addr64 && state === "running" && opcode === wanted,
     );
     if (target === undefined) return -ENOENT;
     if (!timeouts) return this.#changePoll(operation, target);
