@@ -6,11 +6,13 @@ import {
   alloc,
   available,
   cstring,
+  Direct,
   encodeSockaddr,
   encodeTimespec,
   Iovecs,
   Ring,
   type Sqe,
+  type UringError,
   UringUnavailableError,
 } from "uring";
 import * as abi from "uring/abi";
@@ -861,6 +863,92 @@ describe("what Linux says, and the simulated kernel as well", () => {
       ];
       entry(ring).prepCancel64(0, abi.IORING_ASYNC_CANCEL_ANY | abi.IORING_ASYNC_CANCEL_ALL);
       reap(ring, 4);
+      return said;
+    });
+  });
+
+  it("a registered file or buffer that is gone is told of by its tag", () => {
+    alike(
+      [
+        [[8, 0]],
+        [[7, 0]],
+        [
+          [6, 0],
+          [9, 0],
+        ],
+        [[16, 0]],
+        [
+          [15, 0],
+          [17, 0],
+        ],
+      ],
+      (ring) => {
+        using ends = pipeOf(ring);
+        using memory = alloc(64);
+        const { read } = ends;
+        ring.registerFilesTags([read, read, read], [7, 8, 9]);
+        ring.registerFilesUpdate(1, [-1]);
+        const said = [cameTo(ring, 1)];
+        ring.registerFilesUpdateTag(0, [read], [6]);
+        said.push(cameTo(ring, 1));
+        ring.unregisterFiles();
+        said.push(cameTo(ring, 2));
+        const buffers = [0, 16].map((at) => memory.slice(at, 16));
+        ring.registerBuffersTags(buffers, [15, 16]);
+        ring.registerBuffersUpdateTag(1, [memory.slice(32, 16)], [17]);
+        said.push(cameTo(ring, 1));
+        ring.unregisterBuffers();
+        said.push(cameTo(ring, 2));
+        return said;
+      },
+    );
+  });
+
+  it("a registered file or buffer is not gone before what uses it has ended", () => {
+    alike(
+      [-ETIME, [1, 2, 7, 8]],
+      (ring) => {
+        using ends = pipeOf(ring);
+        using memory = alloc(64);
+        ring.registerFilesTags([ends.read], [7]);
+        ring.registerBuffersTags([memory], [8]);
+        entry(ring).prepReadFixed(new Direct(0), memory, 8, -1, 0).setData64(1);
+        ring.submit();
+        ring.unregisterFiles();
+        ring.unregisterBuffers();
+        const nothing = ring.submitAndWait(1, { timeout: 5 });
+        entry(ring).prepCancel64(1, 0).setData64(2);
+        const order = reap(ring, 4).map(([userData]) => userData);
+        assert.ok(order.indexOf(1) < Math.min(order.indexOf(7), order.indexOf(8)));
+        return [nothing, order.sort((a, b) => a - b)];
+      },
+      {
+        policy: ({ name }) =>
+          name === "READ_FIXED" ? { res: 8, delay: Number.POSITIVE_INFINITY } : undefined,
+      },
+    );
+  });
+
+  it("a tag needs something that it is of", () => {
+    const code = (call: () => unknown) => {
+      try {
+        return `${call()}`;
+      } catch (error) {
+        return (error as UringError).code;
+      }
+    };
+    alike(["EINVAL", "EBADF", "EINVAL", "1", "EINVAL"], (ring) => {
+      using ends = pipeOf(ring);
+      using memory = alloc(16);
+      const { read } = ends;
+      const said = [
+        code(() => ring.registerFilesTags([-1, read], [7, 8])),
+        code(() => ring.registerFiles([read, -2])),
+      ];
+      ring.registerFilesSparse(2);
+      said.push(code(() => ring.registerFilesUpdateTag(0, [-1], [5])));
+      said.push(code(() => ring.registerFilesUpdateTag(0, [-1, -1], [0, 6])));
+      said.push(code(() => ring.registerBuffersTags([null, memory], [4, 5])));
       return said;
     });
   });

@@ -193,6 +193,7 @@ export class Executor {
     operation.state = "running";
     this.#world.record("start", operation.ring, { operation: operation.id, name: operation.name });
     if (follower?.opcode === abi.IORING_OP_LINK_TIMEOUT) this.#limit(operation, follower);
+    this.#hold(operation);
     if (needsFile(operation)) {
       operation.file = this.fileOf(
         operation.ring,
@@ -208,6 +209,14 @@ export class Executor {
     this.#perform(operation);
   }
 
+  /** Keeps what is registered and used by an operation from being gone before that has ended. */
+  #hold(operation: SimulatedOperation): void {
+    const { ring, fd, bufIndex, resources } = operation;
+    const file = operation.has(abi.IOSQE_FIXED_FILE) && needsFile(operation) ? ring.files?.[fd] : undefined;
+    const buffer = usesRegistered(operation) ? ring.buffers?.[bufIndex] : undefined;
+    for (const resource of [file, buffer]) if (resource !== undefined) resources.push(resource.hold());
+  }
+
   /** The file of an fd or of a slot; `by` is the operation that uses it. */
   fileOf(
     ring: SimulatedRing,
@@ -215,7 +224,7 @@ export class Executor {
     fixed: boolean,
     by?: SimulatedOperation,
   ): SimulatedFile | undefined {
-    if (fixed) return ring.files?.[fd];
+    if (fixed) return ring.files?.[fd]?.value;
     const { descriptors } = this.#world;
     if (by !== undefined && descriptors.isClosed(fd))
       this.#world.violated("closed-fd", `${by} uses fd ${fd}, which is closed`);
@@ -401,7 +410,7 @@ export class Executor {
     const passed = (opFlags & abi.IORING_MSG_RING_FLAGS_PASS) !== 0 ? operation.fileIndex : 0;
     let res = operation.len;
     if (operation.addr === abi.IORING_MSG_SEND_FD) {
-      const sent = ring.files?.[operation.addr3];
+      const sent = ring.files?.[operation.addr3]?.value;
       if (sent === undefined) return -EBADF;
       res = install(this.#world, target, sent, operation.fileIndex);
       if (res < 0) return res;
@@ -552,6 +561,7 @@ export class Executor {
     if (!operation.silent && (failed || !operation.has(abi.IOSQE_CQE_SKIP_SUCCESS))) {
       this.#post(ring, operation.userData64, res, flags, operation);
     }
+    for (const resource of operation.resources.splice(0)) resource.release();
     if ((flags & abi.IORING_CQE_F_NOTIF) === 0) this.#follow(operation, res);
     this.#undefer(ring);
     if (ring.closed && ring.inFlight.size === 0) this.#world.everyRing.delete(ring);
@@ -579,6 +589,11 @@ export class Executor {
     }
   }
 
+  /** Posts a completion that is of no operation. */
+  tell(ring: SimulatedRing, userData: bigint): void {
+    this.#post(ring, userData, 0, 0);
+  }
+
   #post(
     ring: SimulatedRing,
     userData: bigint,
@@ -604,7 +619,7 @@ export function milliseconds(view: DataView, at: number): number {
 
 /** Whether the memory of an operation is within the registered buffer that it names. */
 function withinRegistered({ ring, bufIndex, addr, len }: SimulatedOperation): boolean {
-  const buffer = ring.buffers?.[bufIndex];
+  const buffer = ring.buffers?.[bufIndex]?.value;
   return buffer !== undefined && addr >= buffer.address && addr + len <= buffer.address + buffer.length;
 }
 

@@ -2,6 +2,7 @@ import * as abi from "../abi/index.ts";
 import type { Target } from "./behaviours.ts";
 import type { SimulatedFile } from "./descriptors.ts";
 import type { Claim } from "./memory.ts";
+import type { Resource } from "./resource.ts";
 import type { SimulatedRing } from "./ring.ts";
 import type { Happening } from "./timeline.ts";
 
@@ -86,6 +87,8 @@ export class SimulatedOperation {
   turn: number = Number.POSITIVE_INFINITY;
   /** @internal The memory it uses, as it was when it was submitted. */
   targets: readonly Target[] = [];
+  /** @internal The registered file and buffer that it uses. */
+  readonly resources: Resource<unknown>[] = [];
   /** @internal The memory that is its own until the end. */
   readonly claims: Claim<SimulatedOperation>[] = [];
 

@@ -1,8 +1,10 @@
 import * as abi from "../abi/index.ts";
 import { OPERATIONS } from "./behaviours.ts";
 import { type Executor, milliseconds } from "./executor.ts";
+import type { Span } from "./memory.ts";
+import { Resource, type Tags, UNTAGGED } from "./resource.ts";
 import type { SimulatedRing } from "./ring.ts";
-import { updateSlots } from "./slots.ts";
+import { dropFiles, updateSlots } from "./slots.ts";
 import type { World } from "./world.ts";
 
 const ENOENT = 2;
@@ -62,23 +64,17 @@ const calls: Readonly<Record<number, (call: Call) => number>> = {
     }
     return 0;
   },
-  [abi.IORING_REGISTER_FILES]: ({ world, ring, count, view }) => {
-    if (ring.files !== undefined) return -EBUSY;
-    return makeTable(world, ring, count, view(4 * count));
+  [abi.IORING_REGISTER_FILES]: (call) => {
+    if (call.ring.files !== undefined) return -EBUSY;
+    return makeTable(call, { count: call.count, data: call.arg, tags: UNTAGGED });
   },
-  [abi.IORING_REGISTER_FILES2]: ({ world, ring, view }) => {
-    if (ring.files !== undefined) return -EBUSY;
-    const layout = abi.io_uring_rsrc_register;
-    const head = view(layout.sizeof);
-    const count = head.getUint32(layout.nr, true);
-    const sparse = (head.getUint32(layout.flags, true) & abi.IORING_RSRC_REGISTER_SPARSE) !== 0;
-    const data = Number(head.getBigUint64(layout.data, true));
-    return makeTable(world, ring, count, sparse ? undefined : at(world, data, 4 * count));
+  [abi.IORING_REGISTER_FILES2]: (call) => {
+    if (call.ring.files !== undefined) return -EBUSY;
+    return makeTable(call, resourcesOf(call));
   },
   [abi.IORING_UNREGISTER_FILES]: ({ ring }) => {
     if (ring.files === undefined) return -ENXIO;
-    for (const file of ring.files) file?.release();
-    ring.files = undefined;
+    dropFiles(ring);
     return 0;
   },
   [abi.IORING_REGISTER_FILES_UPDATE]: ({ world, ring, count, view }) => {
@@ -86,6 +82,11 @@ const calls: Readonly<Record<number, (call: Call) => number>> = {
     const data = Number(head.getBigUint64(abi.io_uring_rsrc_update.data, true));
     const offset = head.getUint32(abi.io_uring_rsrc_update.offset, true);
     return updateSlots(world, ring, offset, at(world, data, 4 * count));
+  },
+  [abi.IORING_REGISTER_FILES_UPDATE2]: (call) => {
+    const { world, ring } = call;
+    const { offset, count, data, tags } = updateOf(call);
+    return updateSlots(world, ring, offset, at(world, data, 4 * count), tags);
   },
   [abi.IORING_REGISTER_FILE_ALLOC_RANGE]: ({ ring, view }) => {
     const range = view(abi.io_uring_file_index_range.sizeof);
@@ -95,37 +96,30 @@ const calls: Readonly<Record<number, (call: Call) => number>> = {
     ring.slots = [from, end];
     return 0;
   },
-  [abi.IORING_REGISTER_BUFFERS]: ({ world, ring, count, view }) => {
-    if (ring.buffers !== undefined) return -EBUSY;
-    return registerBuffers(world, ring, count, view(count * abi.iovec.sizeof));
+  [abi.IORING_REGISTER_BUFFERS]: (call) => {
+    if (call.ring.buffers !== undefined) return -EBUSY;
+    return registerBuffers(call, { count: call.count, data: call.arg, tags: UNTAGGED });
   },
-  [abi.IORING_REGISTER_BUFFERS2]: ({ world, ring, view }) => {
-    if (ring.buffers !== undefined) return -EBUSY;
-    const layout = abi.io_uring_rsrc_register;
-    const head = view(layout.sizeof);
-    const count = head.getUint32(layout.nr, true);
-    const sparse = (head.getUint32(layout.flags, true) & abi.IORING_RSRC_REGISTER_SPARSE) !== 0;
-    const data = Number(head.getBigUint64(layout.data, true));
-    return registerBuffers(
-      world,
-      ring,
-      count,
-      sparse ? undefined : at(world, data, count * abi.iovec.sizeof),
-    );
+  [abi.IORING_REGISTER_BUFFERS2]: (call) => {
+    if (call.ring.buffers !== undefined) return -EBUSY;
+    return registerBuffers(call, resourcesOf(call));
   },
-  [abi.IORING_REGISTER_BUFFERS_UPDATE]: ({ world, ring, view }) => {
-    const layout = abi.io_uring_rsrc_update2;
-    const head = view(layout.sizeof);
-    const count = head.getUint32(layout.nr, true);
-    const offset = head.getUint32(layout.offset, true);
+  [abi.IORING_REGISTER_BUFFERS_UPDATE]: (call) => {
+    const { world, ring } = call;
+    const { offset, count, data, tags } = updateOf(call);
     if (ring.buffers === undefined) return -ENXIO;
     if (offset + count > ring.buffers.length) return -EINVAL;
-    const data = at(world, Number(head.getBigUint64(layout.data, true)), count * abi.iovec.sizeof);
-    ring.buffers.splice(offset, count, ...spans(data, count));
-    return count;
+    const buffers = spans(at(world, data, count * abi.iovec.sizeof), count);
+    const tagged = buffers.findIndex(({ address }, i) => address === 0 && tags.of(i) !== 0n);
+    if (tagged === 0) return -EINVAL;
+    const done = tagged < 0 ? count : tagged;
+    const replaced = ring.buffers.splice(offset, done, ...buffers.slice(0, done).map(resource(tags)));
+    for (const buffer of replaced) buffer?.release();
+    return done;
   },
   [abi.IORING_UNREGISTER_BUFFERS]: ({ ring }) => {
     if (ring.buffers === undefined) return -ENXIO;
+    for (const buffer of ring.buffers.reverse()) buffer?.release();
     ring.buffers = undefined;
     return 0;
   },
@@ -211,36 +205,81 @@ function unregisterRing({ world, view }: Call): number {
   return 1;
 }
 
-function makeTable(world: World, ring: SimulatedRing, count: number, fds: DataView | undefined): number {
-  if (count === 0) return -EINVAL;
-  ring.files = new Array(count).fill(undefined);
-  ring.slots = [0, count];
-  const put = fds === undefined ? count : updateSlots(world, ring, 0, fds);
-  if (put === count) return 0;
-  for (const file of ring.files) file?.release();
-  ring.files = undefined;
-  return -EBADF;
+/** Resources that are to be registered: how many, where what they are is written down, and their tags. */
+interface Resources {
+  readonly count: number;
+  /** `undefined` for a table that is to be empty. */
+  readonly data: number | undefined;
+  readonly tags: Tags;
 }
 
-function registerBuffers(
-  world: World,
-  ring: SimulatedRing,
-  count: number,
-  vectors: DataView | undefined,
-): number {
+function resourcesOf(call: Call): Resources {
+  const layout = abi.io_uring_rsrc_register;
+  const head = call.view(layout.sizeof);
+  const count = head.getUint32(layout.nr, true);
+  const sparse = (head.getUint32(layout.flags, true) & abi.IORING_RSRC_REGISTER_SPARSE) !== 0;
+  const data = sparse ? undefined : Number(head.getBigUint64(layout.data, true));
+  return { count, data, tags: tagsAt(call, head.getBigUint64(layout.tags, true), count) };
+}
+
+function updateOf(call: Call): { offset: number; count: number; data: number; tags: Tags } {
+  const layout = abi.io_uring_rsrc_update2;
+  const head = call.view(layout.sizeof);
+  const count = head.getUint32(layout.nr, true);
+  return {
+    offset: head.getUint32(layout.offset, true),
+    count,
+    data: Number(head.getBigUint64(layout.data, true)),
+    tags: tagsAt(call, head.getBigUint64(layout.tags, true), count),
+  };
+}
+
+function tagsAt({ world, executor, ring }: Call, address: bigint, count: number): Tags {
+  if (address === 0n) return UNTAGGED;
+  const tags = at(world, Number(address), 8 * count);
+  return {
+    of: (i) => tags.getBigUint64(8 * i, true),
+    tell: (tag) => {
+      if (tag !== 0n) executor.tell(ring, tag);
+    },
+  };
+}
+
+function makeTable({ world, ring }: Call, { count, data, tags }: Resources): number {
   if (count === 0) return -EINVAL;
-  const buffers = vectors === undefined ? [] : spans(vectors, count);
+  const fds = data === undefined ? undefined : at(world, data, 4 * count);
+  const all = Array.from({ length: fds === undefined ? 0 : count }, (_, i) => fds?.getInt32(4 * i, true));
+  if (all.some((fd, i) => fd === -1 && tags.of(i) !== 0n)) return -EINVAL;
+  if (all.some((fd = -1) => fd !== -1 && (fd < 0 || world.descriptors.get(fd) === undefined))) return -EBADF;
+  ring.files = new Array(count).fill(undefined);
+  ring.slots = [0, count];
+  if (fds !== undefined) updateSlots(world, ring, 0, fds, tags);
+  return 0;
+}
+
+function registerBuffers({ world, ring }: Call, { count, data, tags }: Resources): number {
+  if (count === 0) return -EINVAL;
+  const buffers = data === undefined ? [] : spans(at(world, data, count * abi.iovec.sizeof), count);
+  if (buffers.some(({ address }, i) => address === 0 && tags.of(i) !== 0n)) return -EINVAL;
   if (
     buffers.some(({ address, length }) => length > 0 && world.memory.bytes(address, length) === undefined)
   ) {
     world.violated("unknown-memory", "a buffer was registered where no memory is known");
     return -EFAULT;
   }
-  ring.buffers = vectors === undefined ? new Array(count).fill(undefined) : buffers;
+  ring.buffers = data === undefined ? new Array(count).fill(undefined) : buffers.map(resource(tags));
   return 0;
 }
 
-function spans(vectors: DataView, count: number): { address: number; length: number }[] {
+/** What buffers are once they are registered. */
+function resource(tags: Tags): (buffer: Span, i: number) => Resource<Span> {
+  return (buffer, i) => {
+    const tag = tags.of(i);
+    return new Resource(buffer, () => tags.tell(tag));
+  };
+}
+
+function spans(vectors: DataView, count: number): Span[] {
   return Array.from({ length: count }, (_, i) => ({
     address: Number(vectors.getBigUint64(i * abi.iovec.sizeof + abi.iovec.iov_base, true)),
     length: Number(vectors.getBigUint64(i * abi.iovec.sizeof + abi.iovec.iov_len, true)),

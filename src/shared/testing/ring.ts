@@ -2,6 +2,8 @@ import * as abi from "../abi/index.ts";
 import { SimulatedFile } from "./descriptors.ts";
 import type { Memory, Span } from "./memory.ts";
 import type { SimulatedOperation } from "./operation.ts";
+import type { Resource } from "./resource.ts";
+import { dropFiles } from "./slots.ts";
 
 const EFAULT = 14;
 const EINVAL = 22;
@@ -64,10 +66,10 @@ export class SimulatedRing {
   closed = false;
   enabled: boolean;
   eventfd: SimulatedFile | undefined;
-  files: (SimulatedFile | undefined)[] | undefined;
+  files: (Resource<SimulatedFile> | undefined)[] | undefined;
   /** The slots that the kernel picks from when it is to find a free one: from, and up to. */
   slots: [number, number] = [0, 0];
-  buffers: (Span | undefined)[] | undefined;
+  buffers: (Resource<Span> | undefined)[] | undefined;
   readonly groups: Map<number, BufferGroup> = new Map();
   /** Operations that have not had their last completion, in the order they were submitted. */
   readonly inFlight: Set<SimulatedOperation> = new Set();
@@ -204,9 +206,9 @@ export class SimulatedRing {
   close(): void {
     this.closed = true;
     this.runTasks();
-    for (const file of this.files ?? []) file?.release();
+    dropFiles(this);
     this.eventfd?.release();
-    this.files = this.eventfd = undefined;
+    this.eventfd = undefined;
   }
 
   #write({ userData, res, flags }: Completion): void {

@@ -2,6 +2,7 @@
 
 import { IORING_FILE_INDEX_ALLOC, IORING_REGISTER_FILES_SKIP } from "../abi/index.ts";
 import type { SimulatedFile } from "./descriptors.ts";
+import { Resource, type Tags, UNTAGGED } from "./resource.ts";
 import type { SimulatedRing } from "./ring.ts";
 import type { World } from "./world.ts";
 
@@ -32,7 +33,13 @@ export function closeSlot(ring: SimulatedRing, slot: number): number {
 }
 
 /** Gives slots other files; how many, or `-errno`. */
-export function updateSlots(world: World, ring: SimulatedRing, offset: number, fds: DataView): number {
+export function updateSlots(
+  world: World,
+  ring: SimulatedRing,
+  offset: number,
+  fds: DataView,
+  tags: Tags = UNTAGGED,
+): number {
   const { files } = ring;
   if (files === undefined) return -ENXIO;
   const count = fds.byteLength / 4;
@@ -40,23 +47,43 @@ export function updateSlots(world: World, ring: SimulatedRing, offset: number, f
   if (!allocates && offset + count > files.length) return -EINVAL;
   for (let i = 0; i < count; i++) {
     const fd = fds.getInt32(4 * i, true);
-    if (fd === IORING_REGISTER_FILES_SKIP && !allocates) continue;
+    const skips = fd === IORING_REGISTER_FILES_SKIP && !allocates;
+    if (tags.of(i) !== 0n && (skips || fd === -1)) return i === 0 ? -EINVAL : i;
+    if (skips) continue;
     const file = fd < 0 ? undefined : world.descriptors.get(fd);
+    // A slot is empty by the time that Linux finds there to be nothing to put into it.
+    if (!allocates) put(files, offset + i, file, tags, i);
     if (file === undefined && (fd !== -1 || allocates)) return i === 0 ? -EBADF : i;
-    if (!allocates) put(files, offset + i, file);
-    else {
-      const slot = install(world, ring, file as SimulatedFile, IORING_FILE_INDEX_ALLOC);
-      if (slot < 0) return i === 0 ? slot : i;
-      fds.setInt32(4 * i, slot, true);
-    }
+    if (!allocates) continue;
+    const slot = install(world, ring, file as SimulatedFile, IORING_FILE_INDEX_ALLOC);
+    if (slot < 0) return i === 0 ? slot : i;
+    fds.setInt32(4 * i, slot, true);
   }
   return count;
 }
 
-function put(files: (SimulatedFile | undefined)[], slot: number, file: SimulatedFile | undefined): number {
+/** Empties all slots, the last first as Linux does, and takes the table away. */
+export function dropFiles(ring: SimulatedRing): void {
+  for (const file of ring.files?.reverse() ?? []) file?.release();
+  ring.files = undefined;
+}
+
+function put(
+  files: (Resource<SimulatedFile> | undefined)[],
+  slot: number,
+  file: SimulatedFile | undefined,
+  tags: Tags = UNTAGGED,
+  i = 0,
+): number {
   if (slot < 0 || slot >= files.length) return -EINVAL;
   if (file !== undefined) file.references++;
   files[slot]?.release();
-  files[slot] = file;
+  const tag = tags.of(i);
+  files[slot] =
+    file &&
+    new Resource(file, () => {
+      file.release();
+      tags.tell(tag);
+    });
   return 0;
 }
