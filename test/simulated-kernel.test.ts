@@ -154,6 +154,17 @@ describe("SimulatedKernel", () => {
     assert.throws(() => new Ring({ memory: "owned" }), { code: "EINVAL" });
   });
 
+  it("refuses operations that it has not, and says so when it is asked", () => {
+    using kernel = byHand();
+    using ring = new Ring({ entries: 4 });
+    const { IORING_OP_PROVIDE_BUFFERS, IORING_OP_REMOVE_BUFFERS, IORING_OP_RECV_ZC } = abi;
+    for (const opcode of [IORING_OP_PROVIDE_BUFFERS, IORING_OP_REMOVE_BUFFERS, IORING_OP_RECV_ZC]) {
+      entry(ring).prepRw(opcode, 0, 0, 0, 0).setData64(1);
+      assert.deepEqual(all(kernel, ring), [[1, -EINVAL, 0]]);
+      assert.equal(ring.probe().supports(opcode), false);
+    }
+  });
+
   it("reads a pattern, all of what is asked for or less of it", () => {
     const lengths = new Set<number>();
     for (const seed of seeds) {

@@ -18,6 +18,16 @@ export interface Target extends Span {
 /** The operations of Linux 6.18 are those below. */
 export const OPERATIONS: number = abi.IORING_OP_PIPE + 1;
 
+/** Of those, the operations that are not simulated. */
+const MISSING: readonly number[] = [
+  abi.IORING_OP_PROVIDE_BUFFERS,
+  abi.IORING_OP_REMOVE_BUFFERS,
+  abi.IORING_OP_RECV_ZC,
+];
+
+/** Whether there is such an operation here. */
+export const isOperation = (opcode: number): boolean => opcode < OPERATIONS && !MISSING.includes(opcode);
+
 /** How much comes into a buffer that the kernel picks, at most, where the policy says nothing. */
 const USUAL_TRANSFER = 65536;
 

@@ -2,11 +2,11 @@ import * as abi from "../abi/index.ts";
 import {
   failsLink,
   hasName,
+  isOperation,
   isRead,
   isWrite,
   isZeroCopy,
   needsFile,
-  OPERATIONS,
   type Target,
   targetsOf,
   usesRegistered,
@@ -96,7 +96,7 @@ export class Executor {
   /** What an operation is refused for at once, as a positive errno; 0 for nothing. Takes its memory. */
   #check(operation: SimulatedOperation, before: SimulatedOperation | undefined): number {
     const { ring, opcode } = operation;
-    if (opcode >= OPERATIONS || this.#world.options.refuse?.operations?.includes(opcode)) return EINVAL;
+    if (!isOperation(opcode) || this.#world.options.refuse?.operations?.includes(opcode)) return EINVAL;
     if (operation.has(abi.IOSQE_CQE_SKIP_SUCCESS)) ring.skips = true;
     if (ring.skips && operation.has(abi.IOSQE_IO_DRAIN)) return EOPNOTSUPP;
     if (opcode === abi.IORING_OP_LINK_TIMEOUT && before?.has(LINKED) !== true) return EINVAL;

@@ -1,5 +1,5 @@
 import * as abi from "../abi/index.ts";
-import { OPERATIONS } from "./behaviours.ts";
+import { isOperation, OPERATIONS } from "./behaviours.ts";
 import { type Executor, milliseconds } from "./executor.ts";
 import type { Span } from "./memory.ts";
 import { Resource, type Tags, UNTAGGED } from "./resource.ts";
@@ -179,7 +179,7 @@ function probe({ world, count, view }: Call): number {
   answer.setUint8(layout.last_op, OPERATIONS - 1);
   answer.setUint8(layout.ops_len, Math.min(OPERATIONS, count));
   for (let i = 0; i < Math.min(OPERATIONS, count); i++) {
-    const supported = world.options.refuse?.operations?.includes(i) !== true;
+    const supported = isOperation(i) && world.options.refuse?.operations?.includes(i) !== true;
     answer.setUint8(layout.ops + i * op.sizeof, i);
     answer.setUint16(layout.ops + i * op.sizeof + op.flags, supported ? abi.IO_URING_OP_SUPPORTED : 0, true);
   }
