@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { readlinkSync } from "node:fs";
 import { release } from "node:os";
 import { describe, it } from "node:test";
 import { setImmediate } from "node:timers/promises";
@@ -19,6 +20,7 @@ import * as abi from "uring/abi";
 import { type KernelOptions, pattern, type SimulatedKernel, simulateKernel } from "uring/testing";
 import { runtime } from "#runtime";
 import { Doorbell } from "../src/shared/proactor/doorbell.ts";
+import { pipe } from "./support/harness.ts";
 import { isOlder } from "./support/kernels.ts";
 import { type Completion, drained, entry, reap, run } from "./support/ring.ts";
 
@@ -488,6 +490,20 @@ describe("SimulatedKernel", () => {
       kernel.violations.map(({ kind }) => kind),
       ["closed-fd"],
     );
+  });
+
+  it("closes no file of the real kernel's", () => {
+    using ends = pipe();
+    {
+      using _ = byHand();
+      using ring = new Ring({ entries: 4 });
+      assert.equal(
+        run(ring, (sqe) => sqe.prepClose(ends.read)),
+        -EBADF,
+      );
+      assert.equal(runtime.load().close(ends.read), -EBADF);
+    }
+    assert.match(readlinkSync(`/proc/self/fd/${ends.read}`), /^pipe:/);
   });
 
   it("reads into registered buffers, and nowhere else by their index", () => {
@@ -962,5 +978,9 @@ describe("what Linux says, and the simulated kernel as well", () => {
       said.push(code(() => ring.registerBuffersTags([null, memory], [4, 5])));
       return said;
     });
+  });
+
+  it("a ring is closed by no operation", () => {
+    alike(-EBADF, (ring) => run(ring, (sqe) => sqe.prepClose(ring.fd)));
   });
 });

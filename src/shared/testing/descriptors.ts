@@ -1,7 +1,7 @@
 const EBADF = 9;
 
 /** File descriptors that the simulated kernel gives away begin here, where no real one is. */
-export const FIRST_FD = 1_000_000_000;
+const FIRST_FD = 1_000_000_000;
 
 /** An open file, shared by all descriptors of it. */
 export class SimulatedFile {
@@ -74,7 +74,7 @@ export class Descriptors {
     return file;
   }
 
-  /** `close(2)` of a simulated descriptor. */
+  /** `close(2)`. Real descriptors are none here: those who gave them their numbers need them after a test. */
   close(fd: number): number {
     const file = this.#open.get(fd);
     if (file === undefined) return -EBADF;

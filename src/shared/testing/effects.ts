@@ -68,7 +68,8 @@ function filesOf(world: World, operation: SimulatedOperation, res: number): numb
       if (descriptors.isClosed(operation.fd)) {
         world.violated("closed-fd", `${operation} closes what is closed already`);
       }
-      return world.close(operation.fd);
+      // Linux leaves rings to close(2).
+      return descriptors.get(operation.fd)?.kind === "ring" ? -EBADF : descriptors.close(operation.fd);
     case abi.IORING_OP_FIXED_FD_INSTALL:
       return operation.file === undefined ? -EBADF : descriptors.open(operation.file);
     case abi.IORING_OP_FILES_UPDATE: {

@@ -329,7 +329,7 @@ export class SimulatedKernel {
     if (world.descriptors.isClosed(fd)) world.violated("closed-fd", `fd ${fd} is closed a second time`);
     world.mappings.delete(fd);
     world.rings.delete(fd);
-    return world.close(fd);
+    return world.descriptors.close(fd);
   }
 
   #register(fd: number, opcode: number, arg: number, count: number): number {

@@ -1,5 +1,5 @@
 import type { Shim } from "../runtime.ts";
-import { Descriptors, FIRST_FD } from "./descriptors.ts";
+import { Descriptors } from "./descriptors.ts";
 import { Memory } from "./memory.ts";
 import type { Outcome, SimulatedOperation } from "./operation.ts";
 import { Random } from "./random.ts";
@@ -78,7 +78,6 @@ export class World {
   readonly timeline: Timeline;
   readonly memory: Memory<SimulatedOperation>;
   readonly descriptors: Descriptors = new Descriptors();
-  readonly #real: Shim | undefined;
   readonly trace: TraceEvent[] = [];
   readonly violations: Violation[] = [];
   readonly rings: Map<number, SimulatedRing> = new Map();
@@ -94,7 +93,6 @@ export class World {
     this.random = new Random(options.seed ?? 0);
     this.timeline = new Timeline(this.random);
     this.memory = new Memory(real);
-    this.#real = real;
   }
 
   record(event: TraceEvent["event"], ring: SimulatedRing, detail: Partial<TraceEvent>): void {
@@ -113,12 +111,6 @@ export class World {
     ring.file.references++;
     this.registered[place] = ring;
     return place;
-  }
-
-  /** `close(2)`, of real descriptors as well. */
-  close(fd: number): number {
-    if (fd >= FIRST_FD || this.#real === undefined) return this.descriptors.close(fd);
-    return this.#real.close(fd);
   }
 
   /** The ring of an fd, or of an index into the table of registered rings. */
