@@ -128,6 +128,24 @@ describe("SimulatedKernel", () => {
     assert.equal(runtime.load, load);
   });
 
+  it("puts the real kernel back when the last of several is disposed of, in whatever order", () => {
+    const { load, allocate, watch } = runtime;
+    const before = [load, allocate, watch, Atomics.load, Atomics.store];
+    for (const order of [
+      [0, 1, 2],
+      [2, 1, 0],
+      [1, 2, 0],
+      [0, 2, 1],
+    ]) {
+      const kernels = order.map(() => simulateKernel());
+      for (const which of order) {
+        assert.notEqual(runtime.load, load);
+        kernels[which]?.[Symbol.dispose]();
+      }
+      assert.deepEqual([runtime.load, runtime.allocate, runtime.watch, Atomics.load, Atomics.store], before);
+    }
+  });
+
   it("gives a ring the sizes that Linux gives it", () => {
     using _ = byHand();
     using ring = new Ring({ entries: 5 });

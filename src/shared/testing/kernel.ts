@@ -8,6 +8,7 @@ import { ERRNOS } from "./errnos.ts";
 import { Executor, milliseconds } from "./executor.ts";
 import type { SimulatedOperation } from "./operation.ts";
 import { register } from "./registration.ts";
+import { replace } from "./replace.ts";
 import { type SimulatedRing, setUpRing } from "./ring.ts";
 import { type KernelOptions, type TraceEvent, type Violation, World } from "./world.ts";
 
@@ -202,8 +203,8 @@ export class SimulatedKernel {
   // ------------------------------------------------------------------------------------------------ in place of the kernel
 
   #install(): () => void {
-    const { load, allocate, watch } = runtime;
-    const replaced: Pick<Runtime, "load" | "allocate" | "watch"> = {
+    const { allocate, watch } = runtime;
+    const restore = replace<Runtime, "load" | "allocate" | "watch">(runtime, {
       load: () => this.#shim,
       watch: (eventfd, onSignal) => this.#watch(eventfd, onSignal) ?? watch.call(runtime, eventfd, onSignal),
       allocate(pages, shared) {
@@ -215,13 +216,12 @@ export class SimulatedKernel {
           return shared ? new SharedArrayBuffer(pages * 65536) : new ArrayBuffer(pages * 65536);
         }
       },
-    };
-    Object.assign(runtime, replaced);
+    });
     const { automatic = true, preempt = automatic } = this.#world.options;
     const restoreAtomics = preempt ? this.#interleave() : () => {};
     return () => {
       restoreAtomics();
-      if (runtime.load === replaced.load) Object.assign(runtime, { load, allocate, watch });
+      restore();
     };
   }
 
@@ -234,15 +234,16 @@ export class SimulatedKernel {
       if (this.#busy || !this.#shared.has(words.buffer) || !random.oneIn(seldom)) return;
       this.#alone(() => this.#world.timeline.turn());
     };
-    Atomics.load = ((words: Int32Array, at: number) => {
-      happen(words);
-      return load(words, at);
-    }) as typeof load;
-    Atomics.store = ((words: Int32Array, at: number, value: number) => {
-      happen(words);
-      return store(words, at, value);
-    }) as typeof store;
-    return () => Object.assign(Atomics, { load, store });
+    return replace<Atomics, "load" | "store">(Atomics, {
+      load: ((words: Int32Array, at: number) => {
+        happen(words);
+        return load(words, at);
+      }) as typeof load,
+      store: ((words: Int32Array, at: number, value: number) => {
+        happen(words);
+        return store(words, at, value);
+      }) as typeof store,
+    });
   }
 
   #makeShim(): Shim {
