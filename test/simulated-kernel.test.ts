@@ -80,6 +80,15 @@ function cameTo(ring: Ring, count: number): [userData: number, res: number][] {
     .sort(([a], [b]) => a - b);
 }
 
+/** What a registration says: its result, or the name of its errno. */
+function said(call: () => unknown): string {
+  try {
+    return `${call()}`;
+  } catch (error) {
+    return (error as UringError).code;
+  }
+}
+
 /** A pipe of the kernel that the ring is of, until the end of the block. */
 function pipeOf(ring: Ring): Disposable & { read: number; write: number } {
   using fds = alloc(8);
@@ -975,30 +984,33 @@ describe("what Linux says, and the simulated kernel as well", () => {
   });
 
   it("a tag needs something that it is of", () => {
-    const code = (call: () => unknown) => {
-      try {
-        return `${call()}`;
-      } catch (error) {
-        return (error as UringError).code;
-      }
-    };
     alike(["EINVAL", "EBADF", "EINVAL", "1", "EINVAL"], (ring) => {
       using ends = pipeOf(ring);
       using memory = alloc(16);
       const { read } = ends;
-      const said = [
-        code(() => ring.registerFilesTags([-1, read], [7, 8])),
-        code(() => ring.registerFiles([read, -2])),
+      const all = [
+        said(() => ring.registerFilesTags([-1, read], [7, 8])),
+        said(() => ring.registerFiles([read, -2])),
       ];
       ring.registerFilesSparse(2);
-      said.push(code(() => ring.registerFilesUpdateTag(0, [-1], [5])));
-      said.push(code(() => ring.registerFilesUpdateTag(0, [-1, -1], [0, 6])));
-      said.push(code(() => ring.registerBuffersTags([null, memory], [4, 5])));
-      return said;
+      all.push(said(() => ring.registerFilesUpdateTag(0, [-1], [5])));
+      all.push(said(() => ring.registerFilesUpdateTag(0, [-1, -1], [0, 6])));
+      all.push(said(() => ring.registerBuffersTags([null, memory], [4, 5])));
+      return all;
     });
   });
 
   it("a ring is closed by no operation", () => {
     alike(-EBADF, (ring) => run(ring, (sqe) => sqe.prepClose(ring.fd)));
+  });
+
+  it("tables have a largest size", () => {
+    alike(["EMFILE", "EMFILE", "EINVAL", "EOVERFLOW", "undefined"], (ring) => [
+      said(() => ring.registerFilesSparse(2 ** 20 + 1)),
+      said(() => ring.registerFilesSparse(2 ** 31)),
+      said(() => ring.registerBuffersSparse(2 ** 14 + 1)),
+      said(() => ring.registerFileAllocRange(2 ** 32 - 1, 5)),
+      said(() => ring.registerFileAllocRange(0, 0)),
+    ]);
   });
 });

@@ -14,12 +14,18 @@ const EFAULT = 14;
 const EBUSY = 16;
 const EEXIST = 17;
 const EINVAL = 22;
+const EMFILE = 24;
 const ETIME = 62;
+const EOVERFLOW = 75;
 const EBADFD = 77;
 const EALREADY = 114;
 
 /** A thread's table of registered rings has so many places. */
 const PLACES = 16;
+
+/** Tables are of so many files and buffers at most. */
+const MAX_FILES = 2 ** 20;
+const MAX_BUFFERS = 2 ** 14;
 
 /** What a call of `io_uring_register(2)` is about. */
 interface Call {
@@ -92,7 +98,8 @@ const calls: Readonly<Record<number, (call: Call) => number>> = {
     const range = view(abi.io_uring_file_index_range.sizeof);
     const from = range.getUint32(abi.io_uring_file_index_range.off, true);
     const end = from + range.getUint32(abi.io_uring_file_index_range.len, true);
-    if (ring.files === undefined || end > ring.files.length) return -EINVAL;
+    if (end >= 2 ** 32) return -EOVERFLOW;
+    if (end > (ring.files?.length ?? 0)) return -EINVAL;
     ring.slots = [from, end];
     return 0;
   },
@@ -247,6 +254,7 @@ function tagsAt({ world, executor, ring }: Call, address: bigint, count: number)
 
 function makeTable({ world, ring }: Call, { count, data, tags }: Resources): number {
   if (count === 0) return -EINVAL;
+  if (count > MAX_FILES) return -EMFILE;
   const fds = data === undefined ? undefined : at(world, data, 4 * count);
   const all = Array.from({ length: fds === undefined ? 0 : count }, (_, i) => fds?.getInt32(4 * i, true));
   if (all.some((fd, i) => fd === -1 && tags.of(i) !== 0n)) return -EINVAL;
@@ -258,7 +266,7 @@ function makeTable({ world, ring }: Call, { count, data, tags }: Resources): num
 }
 
 function registerBuffers({ world, ring }: Call, { count, data, tags }: Resources): number {
-  if (count === 0) return -EINVAL;
+  if (count === 0 || count > MAX_BUFFERS) return -EINVAL;
   const buffers = data === undefined ? [] : spans(at(world, data, count * abi.iovec.sizeof), count);
   if (buffers.some(({ address }, i) => address === 0 && tags.of(i) !== 0n)) return -EINVAL;
   if (
