@@ -22,7 +22,7 @@ import { runtime } from "#runtime";
 import { Doorbell } from "../src/shared/proactor/doorbell.ts";
 import { pipe } from "./support/harness.ts";
 import { isOlder } from "./support/kernels.ts";
-import { type Completion, drained, entry, reap, run } from "./support/ring.ts";
+import { type Completion, drained, entry, LONG, reap, run } from "./support/ring.ts";
 
 const EIO = 5;
 const EBADF = 9;
@@ -1012,5 +1012,53 @@ describe("what Linux says, and the simulated kernel as well", () => {
       said(() => ring.registerFileAllocRange(2 ** 32 - 1, 5)),
       said(() => ring.registerFileAllocRange(0, 0)),
     ]);
+  });
+
+  for (const [which, flags] of [
+    ["a ring", 0],
+    ["a ring that defers its work", DEFERRED],
+  ] as const) {
+    it(`a timeout that ends by itself ends the wait of ${which}, however few completions there are`, () => {
+      alike(
+        [
+          [0, [1]],
+          [0, [1]],
+        ],
+        () => {
+          using ring = new Ring({ entries: 8, flags });
+          using soon = encodeTimespec(5);
+          using late = encodeTimespec(100_000);
+          const waited = () => {
+            ring.submit();
+            const res = ring.submitAndWait(7, { timeout: LONG });
+            return [res, drained(ring).flatMap(([userData]) => (userData === 1 ? [1] : []))];
+          };
+          entry(ring).prepTimeout(soon, 0, 0).setData64(1);
+          entry(ring).prepTimeout(late, 0, 0).setData64(2);
+          const first = waited();
+          // What this one counts is the operation whose time limit runs out.
+          entry(ring).prepTimeout(late, 1, 0).setData64(1);
+          entry(ring).prepTimeout(late, 0, 0).setFlags(abi.IOSQE_IO_LINK).setData64(3);
+          entry(ring).prepLinkTimeout(soon, 0).setData64(4);
+          return [first, waited()];
+        },
+      );
+    });
+  }
+
+  it("a timeout that counts completions does not count those of timeouts", () => {
+    alike([[2], [3], [1, 4]], (ring) => {
+      using soon = encodeTimespec(2);
+      using late = encodeTimespec(100_000);
+      const names = (count: number) => cameTo(ring, count).map(([userData]) => userData);
+      entry(ring).prepTimeout(late, 2, 0).setData64(1);
+      entry(ring).prepTimeout(soon, 0, 0).setData64(2);
+      const said = [names(1)];
+      entry(ring).prepNop().setData64(3);
+      said.push(names(1));
+      entry(ring).prepNop().setData64(4);
+      said.push(names(2));
+      return said;
+    });
   });
 });

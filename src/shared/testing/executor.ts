@@ -330,10 +330,11 @@ export class Executor {
   #time(operation: SimulatedOperation): void {
     const { timeline } = this.#world;
     if (operation.off !== 0 && !operation.multishot && operation.turn === Number.POSITIVE_INFINITY) {
-      operation.turn = operation.ring.posted + operation.off;
+      operation.turn = operation.ring.counted + operation.off;
       operation.ring.counting.add(operation);
     }
     operation.next = timeline.after(this.#delayOf(operation, operation.addr), () => {
+      operation.ring.expired++;
       const turns = operation.off;
       const more = operation.multishot && (turns === 0 || operation.shots + 1 < turns);
       this.#arrive(operation, { res: -ETIME, more });
@@ -605,8 +606,9 @@ export class Executor {
     this.#world.record("post", ring, { ...about, res, flags });
     ring.post(userData, res, flags);
     for (const timeout of ring.counting) {
-      if (ring.posted < timeout.turn || timeout.state !== "running") continue;
+      if (ring.counted < timeout.turn || timeout.state !== "running") continue;
       if (timeout.next !== undefined) this.#world.timeline.drop(timeout.next);
+      ring.expired++;
       this.#arrive(timeout, { res: 0 });
     }
   }

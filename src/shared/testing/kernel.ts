@@ -394,13 +394,15 @@ export class SimulatedKernel {
     return { end: from + milliseconds(time, 0), gather };
   }
 
-  /** Lets time pass until there are so many completions; 0 or `-ETIME`. */
+  /** Lets time pass until there are so many completions, or a timeout has run out, few as they may be; 0 or `-ETIME`. */
   #wait(ring: SimulatedRing, count: number, { end, gather }: { end: number; gather: number }): number {
     const { timeline } = this.#world;
+    const { expired } = ring;
     for (;;) {
       ring.runTasks(Math.max(FEW_TASKS, count));
       ring.flushOverflow();
-      if (ring.ready >= count || (ring.ready > 0 && timeline.now >= gather)) return 0;
+      if (ring.ready >= count || ring.expired !== expired) return 0;
+      if (ring.ready > 0 && timeline.now >= gather) return 0;
       const next = Math.min(timeline.next, end, ring.ready > 0 ? gather : end);
       if (next === Number.POSITIVE_INFINITY) {
         throw new Error(

@@ -85,6 +85,8 @@ export class SimulatedRing {
   readonly deferred: SimulatedOperation[][] = [];
   /** Whether any operation asked for no completion: from then on `IOSQE_IO_DRAIN` is refused. */
   skips = false;
+  /** How many timeouts have run out, or were ended by a number of completions. */
+  expired = 0;
   /** How many completions there were. */
   posted = 0;
   readonly #tasks: (() => void)[] = [];
@@ -145,6 +147,11 @@ export class SimulatedRing {
   }
 
   // ------------------------------------------------------------------------------------------------ completion
+
+  /** What timeouts that wait for a number of completions count: all but timeouts that have ended by themselves. */
+  get counted(): number {
+    return this.posted - this.expired;
+  }
 
   /** How many completions are there to be read. */
   get ready(): number {
