@@ -8,6 +8,7 @@ import {
   available,
   cstring,
   Direct,
+  encodeOpenHow,
   encodeSockaddr,
   encodeTimespec,
   Iovecs,
@@ -1059,6 +1060,86 @@ describe("what Linux says, and the simulated kernel as well", () => {
       entry(ring).prepNop().setData64(4);
       said.push(names(2));
       return said;
+    });
+  });
+
+  describe("an entry is refused", () => {
+    /** What must come of an entry by itself. */
+    const refused = (what: string, errno: number, prepare: (sqe: Sqe, ring: Ring) => unknown) =>
+      it(what, () =>
+        alike(-errno, (ring) => {
+          ring.registerFilesSparse(4);
+          return run(ring, (sqe) => prepare(sqe, ring));
+        }),
+      );
+    const time = encodeTimespec(1);
+    const negative = alloc(16);
+    new BigInt64Array(negative.bytes.buffer, negative.bytes.byteOffset, 2)[1] = -1n;
+    const path = cstring("/dev/null");
+    const { O_CLOEXEC, SOCK_CLOEXEC, SOCK_STREAM, AF_UNIX, IORING_TIMEOUT_ABS: ABS } = abi;
+    const { IORING_TIMEOUT_MULTISHOT: MULTISHOT, IORING_ASYNC_CANCEL_ANY: ANY } = abi;
+    const EOPNOTSUPP = 95;
+
+    refused("with a flag that no entry has", EINVAL, (sqe) => sqe.prepNop().setFlags(0x80));
+    refused("with credentials that are none", EINVAL, (sqe) => sqe.prepNop().setPersonality(5));
+    refused("that picks a buffer for what takes none", EOPNOTSUPP, (sqe) => sqe.prepNop().setBufferGroup(0));
+    refused("with flags that a no-op has not", EINVAL, (sqe) => sqe.prepNop().setOpFlags(0x40));
+    refused("with flags that a cancellation has not", EINVAL, (sqe) => sqe.prepCancel64(1, 0x40));
+    refused("that cancels anything, and only that of a file", EINVAL, (sqe) => sqe.prepCancelFd(0, ANY));
+    refused("with flags that a timeout has not", EINVAL, (sqe) => sqe.prepTimeout(time, 0, 0x100));
+    refused("with a time that is none", EINVAL, (sqe) => sqe.prepTimeout(negative, 0, 0));
+    refused("with two clocks", EINVAL, (sqe) =>
+      sqe.prepTimeout(time, 0, abi.IORING_TIMEOUT_BOOTTIME | abi.IORING_TIMEOUT_REALTIME),
+    );
+    refused("for one time again and again", EINVAL, (sqe) => sqe.prepTimeout(time, 0, MULTISHOT | ABS));
+    refused("that removes a timeout with flags", EINVAL, (sqe) => sqe.prepTimeoutRemove(1, ABS));
+    refused("that changes a timeout with flags it has not", EINVAL, (sqe) =>
+      sqe.prepTimeoutUpdate(time, 1, 0x100),
+    );
+    refused("that changes a timeout to no time", EINVAL, (sqe) => sqe.prepTimeoutUpdate(negative, 1, 0));
+    refused("with flags that a change of a poll has not", EINVAL, (sqe) => sqe.prepPollUpdate(1, 0, 0, 8));
+    refused("that changes nothing of a poll but whether it goes on", EINVAL, (sqe) =>
+      sqe.prepPollUpdate(1, 0, 0, abi.IORING_POLL_ADD_MULTI),
+    );
+    refused("with a name that a poll is not to be given", EINVAL, (sqe) =>
+      sqe.prepPollUpdate(1, 5, 1, abi.IORING_POLL_UPDATE_EVENTS),
+    );
+    refused("with events that a poll is not to be given", EINVAL, (sqe) =>
+      sqe.prepPollRemove(1).setOpFlags(1),
+    );
+    refused("with flags that a message has not", EINVAL, (sqe, ring) =>
+      sqe.prepMsgRing(ring.fd, 0, 1, 0x100),
+    );
+    refused("that reads again and again so many bytes", EINVAL, (sqe) => sqe.prepReadMultishot(0, 5, 0, 3));
+    refused("that receives again and again, all each time", EINVAL, (sqe) =>
+      sqe.prepRecvMultishot(0, 0, 0, abi.MSG_WAITALL).setBufferGroup(3),
+    );
+    refused("that opens a slot for this program alone", EINVAL, (sqe) =>
+      sqe.prepOpenatDirect(abi.AT_FDCWD, path, O_CLOEXEC, 0, 1),
+    );
+    refused("that opens a slot for this program alone, by a struct", EINVAL, (sqe) =>
+      sqe.prepOpenat2Direct(abi.AT_FDCWD, path, encodeOpenHow({ flags: O_CLOEXEC }), 1),
+    );
+    refused("that makes a socket in a slot for this program alone", EINVAL, (sqe) =>
+      sqe.prepSocketDirect(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, 1, 0),
+    );
+    refused("that makes a socket with flags", EINVAL, (sqe) => sqe.prepSocket(AF_UNIX, SOCK_STREAM, 0, 5));
+    refused("that makes a pipe in slots for this program alone", EINVAL, (sqe) =>
+      sqe.prepPipeDirect(alloc(8), O_CLOEXEC, 1),
+    );
+    refused("that accepts into a slot for this program alone", EINVAL, (sqe) =>
+      sqe.prepAcceptDirect(0, 0, 0, SOCK_CLOEXEC, 1),
+    );
+    refused("that accepts with flags that there are not", EINVAL, (sqe) => sqe.prepAccept(0, 0, 0, 1));
+  });
+
+  it("credentials have an id while they are registered", () => {
+    alike([0, -EINVAL, "EINVAL"], (ring) => {
+      const id = ring.registerPersonality();
+      const nop = () => run(ring, (sqe) => sqe.prepNop().setPersonality(id));
+      const registered = nop();
+      ring.unregisterPersonality(id);
+      return [registered, nop(), said(() => ring.unregisterPersonality(id))];
     });
   });
 });

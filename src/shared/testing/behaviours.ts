@@ -174,6 +174,10 @@ export function targetsOf(operation: SimulatedOperation, memory: Memory<Simulate
     case abi.IORING_OP_TIMEOUT:
     case abi.IORING_OP_LINK_TIMEOUT:
       return [copied(addr, abi.__kernel_timespec.sizeof)];
+    case abi.IORING_OP_TIMEOUT_REMOVE: {
+      const updates = (operation.opFlags & abi.IORING_TIMEOUT_UPDATE_MASK) !== 0;
+      return updates ? [copied(off, abi.__kernel_timespec.sizeof)] : [];
+    }
     case abi.IORING_OP_OPENAT2:
       return [copied(addr, 1), copied(off, abi.open_how.sizeof)];
     case abi.IORING_OP_OPENAT:

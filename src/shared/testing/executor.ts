@@ -12,6 +12,7 @@ import {
   usesRegistered,
   usualOutcome,
 } from "./behaviours.ts";
+import { checkFlags, isInvalid } from "./checks.ts";
 import type { SimulatedFile } from "./descriptors.ts";
 import { takeEffect } from "./effects.ts";
 import { type Outcome, SimulatedOperation } from "./operation.ts";
@@ -97,8 +98,11 @@ export class Executor {
   #check(operation: SimulatedOperation, before: SimulatedOperation | undefined): number {
     const { ring, opcode } = operation;
     if (!isOperation(opcode) || this.#world.options.refuse?.operations?.includes(opcode)) return EINVAL;
+    const errno = checkFlags(operation);
+    if (errno !== 0) return errno;
     if (operation.has(abi.IOSQE_CQE_SKIP_SUCCESS)) ring.skips = true;
     if (ring.skips && operation.has(abi.IOSQE_IO_DRAIN)) return EOPNOTSUPP;
+    if (isInvalid(operation, this.#world.memory)) return EINVAL;
     if (opcode === abi.IORING_OP_LINK_TIMEOUT && before?.has(LINKED) !== true) return EINVAL;
     this.#name(operation);
     if (usesRegistered(operation) && !withinRegistered(operation)) return EFAULT;

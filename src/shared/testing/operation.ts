@@ -60,6 +60,7 @@ export class SimulatedOperation {
   opFlags: number;
   readonly bufIndex: number;
   readonly fileIndex: number;
+  readonly personality: number;
   readonly addr3: number;
   /** The same in full. */
   readonly off64: bigint;
@@ -108,6 +109,7 @@ export class SimulatedOperation {
     this.opFlags = entry.getUint32(sqe.rw_flags, true);
     this.bufIndex = entry.getUint16(sqe.buf_index, true);
     this.fileIndex = entry.getUint32(sqe.file_index, true);
+    this.personality = entry.getUint16(sqe.personality, true);
     this.addr3 = Number(entry.getBigUint64(sqe.addr3, true));
     this.userData64 = entry.getBigUint64(sqe.user_data, true);
   }

@@ -58,6 +58,11 @@ const calls: Readonly<Record<number, (call: Call) => number>> = {
   },
   [abi.IORING_REGISTER_RING_FDS]: registerRing,
   [abi.IORING_UNREGISTER_RING_FDS]: unregisterRing,
+  [abi.IORING_REGISTER_PERSONALITY]: ({ ring }) => {
+    ring.personalities.add(++ring.lastPersonality);
+    return ring.lastPersonality;
+  },
+  [abi.IORING_UNREGISTER_PERSONALITY]: ({ ring, count }) => (ring.personalities.delete(count) ? 0 : -EINVAL),
   [abi.IORING_REGISTER_IOWQ_AFF]: () => 0,
   [abi.IORING_UNREGISTER_IOWQ_AFF]: () => 0,
   [abi.IORING_REGISTER_IOWQ_MAX_WORKERS]: ({ ring, view }) => {

@@ -70,6 +70,9 @@ export class SimulatedRing {
   /** The slots that the kernel picks from when it is to find a free one: from, and up to. */
   slots: [number, number] = [0, 0];
   buffers: (Resource<Span> | undefined)[] | undefined;
+  /** The ids of credentials that it has been given. */
+  readonly personalities: Set<number> = new Set();
+  lastPersonality = 0;
   readonly groups: Map<number, BufferGroup> = new Map();
   /** Operations that have not had their last completion, in the order they were submitted. */
   readonly inFlight: Set<SimulatedOperation> = new Set();
