@@ -6,6 +6,7 @@ import { setImmediate } from "node:timers/promises";
 import {
   alloc,
   available,
+  Cancel,
   cstring,
   Direct,
   encodeOpenHow,
@@ -23,7 +24,7 @@ import { runtime } from "#runtime";
 import { Doorbell } from "../src/shared/proactor/doorbell.ts";
 import { pipe } from "./support/harness.ts";
 import { isOlder } from "./support/kernels.ts";
-import { type Completion, drained, entry, LONG, reap, run } from "./support/ring.ts";
+import { type Completion, drained, entry, LONG, nop, reap, run } from "./support/ring.ts";
 
 const EIO = 5;
 const EBADF = 9;
@@ -542,12 +543,7 @@ describe("SimulatedKernel", () => {
     entry(ring).prepReadFixed(0, buffer.slice(24, 8), 8, 0, 0).setData64(1);
     entry(ring).prepReadFixed(0, buffer.slice(32, 8), 8, 0, 0).setData64(2);
     entry(ring).prepReadFixed(0, buffer, 8, 0, 1).setData64(3);
-    ring.submitAndGetEvents();
-    const first = all(kernel, ring);
-    ring.submit();
-    const by = results([...first, ...all(kernel, ring)]);
-    ring.submit();
-    for (const completion of all(kernel, ring)) by.set(completion[0], completion[1]);
+    const by = results(all(kernel, ring));
     assert.deepEqual(
       [1, 2, 3].map((name) => by.get(name)),
       [8, -14, -14],
@@ -1141,5 +1137,95 @@ describe("what Linux says, and the simulated kernel as well", () => {
       ring.unregisterPersonality(id);
       return [registered, nop(), said(() => ring.unregisterPersonality(id))];
     });
+  });
+
+  it("a cancellation by a file needs one", () => {
+    alike([-EBADF, -EBADF, -EBADF, "EBADF"], (ring) => [
+      run(ring, (sqe) => sqe.prepCancelFd(-1, 0)),
+      run(ring, (sqe) => sqe.prepCancelFd(-1, abi.IORING_ASYNC_CANCEL_ALL)),
+      run(ring, (sqe) => sqe.prepCancelFd(new Direct(3), 0)),
+      said(() => ring.registerSyncCancel(Cancel.fd(-1), { timeout: 5 })),
+    ]);
+  });
+
+  it("slots need a table", () => {
+    const ENXIO = 6;
+    const ENFILE = 23;
+    const { AF_UNIX, SOCK_STREAM } = abi;
+    alike([-ENFILE, -ENXIO, -ENFILE], (ring) => {
+      using fds = alloc(8);
+      return [
+        run(ring, (sqe) => sqe.prepSocketDirectAlloc(AF_UNIX, SOCK_STREAM, 0, 0)),
+        run(ring, (sqe) => sqe.prepSocketDirect(AF_UNIX, SOCK_STREAM, 0, 0, 0)),
+        run(ring, (sqe) => sqe.prepPipeDirect(fds, 0, abi.IORING_FILE_INDEX_ALLOC)),
+      ];
+    });
+  });
+
+  it("memory that is of no registered buffer fails alone, also by vectors", () => {
+    const EFAULT = 14;
+    alike(
+      [
+        [1, -EFAULT],
+        [2, -EFAULT],
+        [3, 0],
+      ],
+      (ring) => {
+        using memory = alloc(8);
+        entry(ring)
+          .prepReadvFixed(0, new Iovecs([memory]), 1, 0, 0, 0)
+          .setData64(1);
+        entry(ring).prepReadFixed(0, memory, 8, 0, 0).setData64(2);
+        entry(ring).prepNop().setData64(3);
+        assert.equal(ring.submit(), 3);
+        return cameTo(ring, 3);
+      },
+    );
+  });
+
+  it("a ring gives itself no files", () => {
+    alike(-EINVAL, (ring) => {
+      ring.registerFilesSparse(2);
+      return run(ring, (sqe) => sqe.prepMsgRingFd(ring.fd, 0, 1, 99, 0));
+    });
+  });
+
+  it("a time limit has none itself", () => {
+    alike(
+      [
+        [1, -ECANCELED],
+        [2, -ECANCELED],
+        [3, -EINVAL],
+      ],
+      (ring) => {
+        using time = encodeTimespec(10_000);
+        entry(ring).prepTimeout(time, 0, 0).setFlags(abi.IOSQE_IO_LINK).setData64(1);
+        entry(ring).prepLinkTimeout(time, 0).setFlags(abi.IOSQE_IO_LINK).setData64(2);
+        entry(ring).prepLinkTimeout(time, 0).setData64(3);
+        return cameTo(ring, 3);
+      },
+    );
+  });
+
+  it("a no-op comes to what it is told to", () => {
+    alike([-5, 7], (ring) => {
+      const told = (res: number) => run(ring, (sqe) => nop(sqe, abi.IORING_NOP_INJECT_RESULT, res));
+      return [told(-5), told(7)];
+    });
+  });
+
+  it("a zero-copy send that has no file is told of twice", () => {
+    const { IORING_CQE_F_MORE: MORE, IORING_CQE_F_NOTIF: NOTIF } = abi;
+    alike(
+      [
+        [1, -EBADF, MORE],
+        [1, 0, NOTIF],
+      ],
+      (ring) => {
+        using memory = alloc(8);
+        entry(ring).prepSendZc(-1, memory, 8, 0, 0).setData64(1);
+        return reap(ring, 2);
+      },
+    );
   });
 });

@@ -64,6 +64,13 @@ const VECTORS: readonly number[] = [
   abi.IORING_OP_WRITEV_FIXED,
 ];
 
+const FIXED: readonly number[] = [
+  abi.IORING_OP_READ_FIXED,
+  abi.IORING_OP_READV_FIXED,
+  abi.IORING_OP_WRITE_FIXED,
+  abi.IORING_OP_WRITEV_FIXED,
+];
+
 const MESSAGES: readonly number[] = [abi.IORING_OP_SENDMSG, abi.IORING_OP_RECVMSG, abi.IORING_OP_SENDMSG_ZC];
 
 const SOCKET_TRANSFERS: readonly number[] = [
@@ -120,8 +127,7 @@ export const hasName = ({ opcode, userData64 }: SimulatedOperation): boolean =>
 /** Whether its memory must be of a registered buffer. */
 export function usesRegistered({ opcode, ioprio }: SimulatedOperation): boolean {
   return (
-    opcode === abi.IORING_OP_READ_FIXED ||
-    opcode === abi.IORING_OP_WRITE_FIXED ||
+    FIXED.includes(opcode) ||
     (opcode === abi.IORING_OP_SEND_ZC && (ioprio & abi.IORING_RECVSEND_FIXED_BUF) !== 0)
   );
 }
@@ -251,6 +257,8 @@ export function usualOutcome(operation: SimulatedOperation, random: Random): Out
       return { res: operation.opFlags === 0 ? POLLIN : operation.opFlags & 0xffff, more };
     case abi.IORING_OP_FILES_UPDATE:
       return { res: operation.len };
+    case abi.IORING_OP_NOP:
+      return { res: (operation.opFlags & abi.IORING_NOP_INJECT_RESULT) !== 0 ? operation.len | 0 : 0 };
     default:
       if (!isRead(operation) && !isWrite(operation)) return { res: 0, more };
   }

@@ -103,9 +103,8 @@ export class Executor {
     if (operation.has(abi.IOSQE_CQE_SKIP_SUCCESS)) ring.skips = true;
     if (ring.skips && operation.has(abi.IOSQE_IO_DRAIN)) return EOPNOTSUPP;
     if (isInvalid(operation, this.#world.memory)) return EINVAL;
-    if (opcode === abi.IORING_OP_LINK_TIMEOUT && before?.has(LINKED) !== true) return EINVAL;
+    if (opcode === abi.IORING_OP_LINK_TIMEOUT && !isLimited(before)) return EINVAL;
     this.#name(operation);
-    if (usesRegistered(operation) && !withinRegistered(operation)) return EFAULT;
     operation.targets = targetsOf(operation, this.#world.memory);
     return operation.targets.every((target) => this.#take(operation, target)) ? 0 : EFAULT;
   }
@@ -206,11 +205,21 @@ export class Executor {
         operation,
       );
       if (operation.file === undefined) {
-        this.#end(operation, -EBADF, 0);
+        this.#fail(operation, EBADF);
         return;
       }
     }
+    if (usesRegistered(operation) && !withinRegistered(operation)) {
+      this.#fail(operation, EFAULT);
+      return;
+    }
     this.#perform(operation);
+  }
+
+  /** Ends an operation that can not be begun. One that is zero-copy has its second completion even so. */
+  #fail(operation: SimulatedOperation, errno: number): void {
+    if (isZeroCopy(operation)) this.#notify(operation, { res: -errno });
+    else this.#end(operation, -errno, 0);
   }
 
   /** Keeps what is registered and used by an operation from being gone before that has ended. */
@@ -415,6 +424,7 @@ export class Executor {
     const passed = (opFlags & abi.IORING_MSG_RING_FLAGS_PASS) !== 0 ? operation.fileIndex : 0;
     let res = operation.len;
     if (operation.addr === abi.IORING_MSG_SEND_FD) {
+      if (target === ring) return -EINVAL;
       const sent = ring.files?.[operation.addr3]?.value;
       if (sent === undefined) return -EBADF;
       res = install(this.#world, target, sent, operation.fileIndex);
@@ -432,6 +442,9 @@ export class Executor {
   cancel(ring: SimulatedRing, match: CancelMatch, by?: SimulatedOperation): number {
     const { flags } = match;
     const several = (flags & (abi.IORING_ASYNC_CANCEL_ALL | abi.IORING_ASYNC_CANCEL_ANY)) !== 0;
+    const fixed = (flags & abi.IORING_ASYNC_CANCEL_FD_FIXED) !== 0;
+    const byFile = (flags & abi.IORING_ASYNC_CANCEL_FD) !== 0;
+    if (byFile && this.fileOf(ring, match.fd, fixed) === undefined) return -EBADF;
     let count = 0;
     for (const target of [...ring.inFlight]) {
       if (
@@ -460,7 +473,7 @@ export class Executor {
     const byOpcode = has(abi.IORING_ASYNC_CANCEL_OP);
     if (byFd) {
       const file = this.fileOf(ring, fd, has(abi.IORING_ASYNC_CANCEL_FD_FIXED));
-      if (file === undefined || target.file !== file) return false;
+      if (target.file !== file) return false;
     }
     if (byOpcode && target.opcode !== opcode) return false;
     const byName = has(abi.IORING_ASYNC_CANCEL_USERDATA) || !(byFd || byOpcode);
@@ -531,16 +544,17 @@ export class Executor {
     if (operation.state === "running") this.#perform(operation);
   }
 
-  /** The first of a zero-copy send's two completions. */
+  /** A zero-copy send has sent or failed, then perhaps without a second completion. */
   #sent(operation: SimulatedOperation, outcome: Outcome): void {
+    if (outcome.res < 0 && this.#world.random.oneIn(2)) this.#end(operation, outcome.res, outcome.flags ?? 0);
+    else this.#notify(operation, outcome);
+  }
+
+  /** Posts the first of a zero-copy send's two completions, and the second by and by. */
+  #notify(operation: SimulatedOperation, outcome: Outcome): void {
     const { random, timeline } = this.#world;
     operation.state = "completing";
     const flags = outcome.flags ?? 0;
-    // A failed one may have a second completion as well.
-    if (outcome.res < 0 && random.oneIn(2)) {
-      this.#end(operation, outcome.res, flags);
-      return;
-    }
     operation.shots++;
     this.#post(operation.ring, operation.userData64, outcome.res, flags | abi.IORING_CQE_F_MORE, operation);
     const released: Outcome = { res: 0, flags: abi.IORING_CQE_F_NOTIF };
@@ -624,9 +638,18 @@ export function milliseconds(view: DataView, at: number): number {
 }
 
 /** Whether the memory of an operation is within the registered buffer that it names. */
-function withinRegistered({ ring, bufIndex, addr, len }: SimulatedOperation): boolean {
+function withinRegistered({ ring, bufIndex, targets }: SimulatedOperation): boolean {
   const buffer = ring.buffers?.[bufIndex]?.value;
-  return buffer !== undefined && addr >= buffer.address && addr + len <= buffer.address + buffer.length;
+  if (buffer === undefined) return false;
+  const end = buffer.address + buffer.length;
+  return targets.every(
+    ({ address, length, data }) => data !== true || (address >= buffer.address && address + length <= end),
+  );
+}
+
+/** Whether what follows an operation may be its time limit: it is linked to it, and is no limit itself. */
+function isLimited(operation: SimulatedOperation | undefined): boolean {
+  return operation?.has(LINKED) === true && operation.opcode !== abi.IORING_OP_LINK_TIMEOUT;
 }
 
 function wantsInput({ opFlags }: SimulatedOperation): boolean {

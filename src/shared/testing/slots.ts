@@ -15,7 +15,7 @@ const ENFILE = 23;
 export function install(world: World, ring: SimulatedRing, file: SimulatedFile, fileIndex: number): number {
   if (fileIndex === 0) return world.descriptors.open(file);
   const { files } = ring;
-  if (files === undefined) return -ENXIO;
+  if (files === undefined) return fileIndex === IORING_FILE_INDEX_ALLOC ? -ENFILE : -ENXIO;
   if (fileIndex !== IORING_FILE_INDEX_ALLOC) return put(files, fileIndex - 1, file);
   const [from, end] = ring.slots;
   const slot = files.findIndex((taken, i) => taken === undefined && i >= from && i < end);
