@@ -13,7 +13,9 @@ import {
   encodeSockaddr,
   encodeTimespec,
   Iovecs,
+  query,
   Ring,
+  registerSyncMsg,
   type Sqe,
   type UringError,
   UringUnavailableError,
@@ -194,6 +196,21 @@ describe("SimulatedKernel", () => {
       assert.deepEqual(all(kernel, ring), [[1, -EINVAL, 0]]);
       assert.equal(ring.probe().supports(opcode), false);
     }
+  });
+
+  it("refuses registrations that it has not", () => {
+    using _ = byHand();
+    using ring = new Ring({ entries: 4 });
+    using other = new Ring({ entries: 4 });
+    using memory = alloc(16);
+    other.registerBuffers([memory]);
+    const refused = [
+      () => ring.cloneBuffers(other),
+      () => ring.setupBufRing({ group: 1, entries: 2, bufferSize: 16, flags: abi.IOU_PBUF_RING_MMAP }),
+      () => query(),
+      () => registerSyncMsg(other, 1, 2),
+    ];
+    assert.deepEqual(refused.map(said), new Array(refused.length).fill("EINVAL"));
   });
 
   it("reads a pattern, all of what is asked for or less of it", () => {
@@ -1137,6 +1154,14 @@ describe("what Linux says, and the simulated kernel as well", () => {
       ring.unregisterPersonality(id);
       return [registered, nop(), said(() => ring.unregisterPersonality(id))];
     });
+  });
+
+  it("a ring's clock is one of two", () => {
+    alike(["undefined", "undefined", "EINVAL"], (ring) =>
+      [abi.CLOCK_MONOTONIC, abi.CLOCK_BOOTTIME, abi.CLOCK_REALTIME].map((clock) =>
+        said(() => ring.registerClock(clock)),
+      ),
+    );
   });
 
   it("a cancellation by a file needs one", () => {

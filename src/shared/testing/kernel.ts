@@ -336,7 +336,8 @@ export class SimulatedKernel {
   #register(fd: number, opcode: number, arg: number, count: number): number {
     const registered = opcode >>> 0 >= abi.IORING_REGISTER_USE_REGISTERED_RING;
     const ring = this.#world.ringOf(fd, registered);
-    if (ring === undefined) return registered ? -EINVAL : -EBADF;
+    // Without a ring there are calls as well, of which none is simulated.
+    if (ring === undefined) return registered || fd === -1 ? -EINVAL : -EBADF;
     return register(this.#world, this.#executor, ring, opcode & 0x7fffffff, arg, count);
   }
 

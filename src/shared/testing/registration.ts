@@ -63,6 +63,14 @@ const calls: Readonly<Record<number, (call: Call) => number>> = {
     return ring.lastPersonality;
   },
   [abi.IORING_UNREGISTER_PERSONALITY]: ({ ring, count }) => (ring.personalities.delete(count) ? 0 : -EINVAL),
+  // Simulated time is that of all clocks.
+  [abi.IORING_REGISTER_CLOCK]: ({ view }) => {
+    const clock = view(abi.io_uring_clock_register.sizeof).getInt32(
+      abi.io_uring_clock_register.clockid,
+      true,
+    );
+    return clock === abi.CLOCK_MONOTONIC || clock === abi.CLOCK_BOOTTIME ? 0 : -EINVAL;
+  },
   [abi.IORING_REGISTER_IOWQ_AFF]: () => 0,
   [abi.IORING_UNREGISTER_IOWQ_AFF]: () => 0,
   [abi.IORING_REGISTER_IOWQ_MAX_WORKERS]: ({ ring, view }) => {
