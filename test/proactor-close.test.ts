@@ -75,7 +75,7 @@ describe("a close with a read past the page cache under way", () => {
       assert.notEqual(other.address, address);
       other.bytes.fill(PATTERN);
       // The kernel goes on: what it writes is seen where nobody else looks.
-      for (let j = 0; j < 5000 && bytes[size - 1] !== DirectFile.BYTE; j++) await setTimeout(1);
+      for (let j = 0; j < LONG && bytes[size - 1] !== DirectFile.BYTE; j++) await setTimeout(1);
       assert.equal(bytes[size - 1], DirectFile.BYTE);
       assert.ok(other.bytes.every((byte) => byte === PATTERN));
     }
