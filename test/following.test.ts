@@ -3,9 +3,9 @@
 import assert from "node:assert/strict";
 import { closeSync, openSync } from "node:fs";
 import { describe, it } from "node:test";
-import { AttrPi, alloc, FutexWaitv, Iovecs, Msghdr, Ring, type Sqe } from "uring";
+import { AttrPi, alloc, BufferPool, FutexWaitv, Iovecs, Msghdr, Ring, type Sqe } from "uring";
 import * as abi from "uring/abi";
-import { bytes, entry, range, reap, run, text } from "./support/ring.ts";
+import { bytes, entry, exercise, range, reap, run, text } from "./support/ring.ts";
 import { mustCall } from "./support/system.ts";
 
 const MSG_CMSG_COMPAT = 0x80000000;
@@ -200,5 +200,140 @@ describe("a region that is closed with its ring", () => {
       other.close();
     }
     for (const fd of [read, write]) mustCall("close", fd);
+  });
+});
+
+describe("what a caller is shown of memory", () => {
+  it("says nothing of how much there is", () => {
+    using ring = new Ring({ entries: 8 });
+    const memory = alloc(64);
+    Object.defineProperty(memory.bytes, "length", { value: 4096 });
+    assert.throws(() => entry(ring).prepRead(0, memory, 4096, 0), RangeError);
+    assert.equal(memory.byteLength, 64);
+    assert.throws(() => memory.slice(0, 65), RangeError);
+    const other = alloc(64);
+    const asked = { get: () => assert.fail("was asked") };
+    Object.defineProperty(other.bytes, "constructor", asked);
+    Object.defineProperty(other.bytes, "buffer", { value: new ArrayBuffer(8) });
+    const part = other.slice(8, 8);
+    part.bytes.fill(1);
+    assert.equal(part.byteLength, 8);
+    assert.deepEqual([...other.bytes.entries()].filter(([, byte]) => byte === 1).length, 8);
+  });
+
+  it("nor of which buffer it is, or of which group", () => {
+    using ring = new Ring({ entries: 8 });
+    using buffers = ring.setupBufRing({ group: 1, entries: 4, bufferSize: 64 });
+    for (const name of ["group", "entries", "mask", "firstId", "count"] as const) {
+      assert.throws(() => Object.assign(buffers, { [name]: 2 }), TypeError, name);
+    }
+    using pool = new BufferPool();
+    using lease = pool.lend(64);
+    assert.throws(() => Object.assign(lease, { bufferId: 1 }), TypeError);
+    Object.defineProperty(lease.bytes, "length", { value: 4096 });
+    assert.equal(lease.byteLength, 64);
+  });
+
+  it("makes no struct another", () => {
+    using ring = new Ring({ entries: 8 });
+    const iovecs = new Iovecs(range(4).map(() => alloc(8)));
+    for (const { prototype } of [Msghdr, FutexWaitv, AttrPi]) {
+      Object.setPrototypeOf(iovecs, prototype);
+      const header = iovecs as unknown as Msghdr;
+      assert.throws(() => entry(ring).prepRecvmsg(0, header, 0), TypeError);
+      assert.throws(() => entry(ring).prepFutexWaitv(header as never, 1, 0), TypeError);
+    }
+    Object.setPrototypeOf(iovecs, Iovecs.prototype);
+    entry(ring).prepReadv(0, iovecs, 4, 0);
+    const header = Object.setPrototypeOf(new Msghdr({}), Iovecs.prototype) as Iovecs;
+    assert.throws(() => entry(ring).prepReadv(0, header, 1, 0), TypeError);
+    assert.throws(() => new Msghdr({ iov: header }), TypeError);
+  });
+});
+
+describe("an array with methods of its own", () => {
+  it("is taken for what is in it", () => {
+    const word = alloc(4);
+    const elsewhere = alloc(4);
+    class Forged<T> extends Array<T> {
+      override map<U>(): U[] {
+        return [{ futex: word, address: elsewhere.address, value: 7n, bits: 2 }] as U[];
+      }
+      override slice(): T[] {
+        return this;
+      }
+    }
+    const futexes = Forged.of({ futex: word, value: 0 });
+    using ring = new Ring({ entries: 8 });
+    entry(ring).prepFutexWaitv(new FutexWaitv(futexes), 1, 0);
+    ring.submit();
+    // It waits for the word, which has that value; the other would have answered -EAGAIN.
+    assert.equal(ring.inFlight, 1);
+    const pieces = Forged.of(word);
+    const iovecs = new Iovecs(pieces);
+    pieces.length = 0;
+    assert.equal(iovecs.at(0), word);
+  });
+});
+
+describe("a ring of buffers", () => {
+  it("takes no memory that was disposed of", () => {
+    using ring = new Ring({ entries: 8 });
+    const memory = alloc(4096);
+    using buffers = ring.setupBufRing({ group: 1, buffers: [memory], fill: false });
+    memory[Symbol.dispose]();
+    assert.throws(() => buffers.recycle(0), /disposed of/);
+    const gone = alloc(64);
+    const options = {
+      group: 2,
+      buffers: [gone],
+      get entries() {
+        gone[Symbol.dispose]();
+        return 1;
+      },
+    };
+    assert.throws(() => ring.setupBufRing(options), /disposed of/);
+    using again = ring.setupBufRing({ group: 2, entries: 1, bufferSize: 64 });
+    assert.equal(again.count, 1);
+  });
+});
+
+describe("sizes that are getters", () => {
+  it("are asked for before a ring is moved", () => {
+    const flags = abi.IORING_SETUP_SINGLE_ISSUER | abi.IORING_SETUP_DEFER_TASKRUN;
+    using ring = new Ring({ entries: 8, flags });
+    let asked = 0;
+    ring.resizeRings({
+      get entries() {
+        if (asked++ === 0) ring.resizeRings({ entries: 16 });
+        for (let i = 0; i < 4; i++) ring.getSqe()?.prepNop().setData64(i);
+        return 8;
+      },
+    });
+    assert.equal(asked, 1);
+    assert.equal(ring.params.sqEntries, 8);
+    assert.equal(ring.submitAndWait(4), 4);
+    assert.deepEqual(
+      reap(ring, 4).map(([userData]) => userData),
+      range(4),
+    );
+    const closed = new Ring({ entries: 8, flags });
+    const closer = {
+      get entries() {
+        closed.close();
+        return 8;
+      },
+    };
+    assert.throws(() => closed.resizeRings(closer), /closed/);
+    assert.throws(() => ring.resizeRings({ flags: { valueOf: () => 0 } as never }), TypeError);
+    exercise(ring);
+  });
+});
+
+describe("a region whose memory the caller has detached", () => {
+  it("keeps the ring from closing no more than another", () => {
+    const ring = new Ring({ entries: 8 });
+    (ring.registerRegion(65536).bytes.buffer as ArrayBuffer).transfer();
+    assert.deepEqual(ring.close(), { leaked: 0 });
   });
 });

@@ -3,11 +3,12 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { setTimeout } from "node:timers/promises";
-import { Direct, Proactor, UringError } from "uring";
-import { O_RDONLY } from "uring/abi";
+import { alloc, Direct, Lease, Proactor, UringError } from "uring";
+import { O_RDONLY, SOCK_DGRAM } from "uring/abi";
 import { Alarm } from "../src/shared/proactor/alarm.ts";
 import { pipe } from "./support/harness.ts";
-import { range } from "./support/ring.ts";
+import { Sockets } from "./support/proactor-sockets.ts";
+import { bytes, range, text } from "./support/ring.ts";
 
 const bench = { timeout: 60_000 };
 
@@ -153,5 +154,57 @@ describe("a period with a getter that ends the ticking", () => {
     await setTimeout(1);
     assert.equal(proactor.inFlight, 0);
     assert.equal(Alarm.next(), Number.POSITIVE_INFINITY);
+  });
+});
+
+describe("memory that is disposed of right after the call", () => {
+  it("is the operation's until its end: messages, futexes, pieces", bench, async () => {
+    await using proactor = new Proactor();
+    using sockets = new Sockets(proactor);
+    const [from, to] = sockets.pair(SOCK_DGRAM);
+    const sent = [bytes("ab"), bytes("cd")];
+    const sending = proactor.sendmsg(from, sent);
+    const got = [alloc(2), alloc(8)];
+    const seen = got.map((memory) => memory.bytes);
+    const receiving = proactor.recvmsg(to, got);
+    const word32 = alloc(4);
+    const waiting = proactor.futexWaitv([{ futex: word32, value: 0 }], { timeout: 10 });
+    for (const memory of [...sent, ...got, word32]) memory[Symbol.dispose]();
+    assert.equal(await sending, 4);
+    assert.equal((await receiving).length, 4);
+    assert.deepEqual(
+      seen.map((memory) => text(memory, 2)),
+      ["ab", "cd"],
+    );
+    assert.equal(await word(waiting), "TimeoutError");
+  });
+});
+
+describe("a message for a 32-bit program", () => {
+  it("is refused, sent or received", bench, async () => {
+    await using proactor = new Proactor();
+    const flags = 0x80000000;
+    assert.equal(await word(proactor.sendmsg(0, alloc(8), { flags })), "TypeError");
+    assert.equal(await word(proactor.recvmsg(0, alloc(8), { flags, control: 64 })), "TypeError");
+    assert.equal(await word(proactor.recvmsgMultishot(0, { flags, control: 64 }).next()), "TypeError");
+    const { sent } = proactor.sendmsgZc(0, alloc(8), { flags });
+    assert.equal(await word(sent), "TypeError");
+  });
+});
+
+describe("a lease of buffers that are registered no more", () => {
+  it("can be released, and the memory goes back", bench, async () => {
+    await using proactor = new Proactor();
+    using ends = pipe();
+    const group = proactor.bufferGroup({ entries: 4, bufferSize: 64 });
+    const reads = proactor.readMultishot(ends.read, { group });
+    await proactor.write(ends.write, bytes("x"));
+    const { value } = await reads.next();
+    await reads.return?.();
+    proactor.ring.unregisterBufRing(group.id);
+    assert.ok(value instanceof Lease);
+    value[Symbol.dispose]();
+    assert.equal(group.lent, 0);
+    assert.throws(() => Object.assign(group, { id: 1 }), TypeError);
   });
 });

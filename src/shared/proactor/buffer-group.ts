@@ -85,7 +85,9 @@ export class BufferGroup {
     this.id = this.#buffers.group;
     this.#pieces = new Int32Array(entries);
     this.#used = new Uint8Array(entries);
-    this.#lessor = { debug, release: (lease) => this.#release(lease) };
+    this.#lessor = { debug, release: (bufferId) => this.#release(bufferId) };
+    // What it says of itself is what the kernel and others go by.
+    Object.freeze(this);
   }
 
   /** @internal All of it, for operations that receive into it: it is not given back before their end. */
@@ -199,11 +201,11 @@ export class BufferGroup {
     this.#memory[Symbol.dispose]();
   }
 
-  #release({ bufferId }: Lease): void {
+  #release(bufferId: number): void {
     this.#lent--;
     this.#pieces[bufferId] = (this.#pieces[bufferId] as number) - 1;
-    this.#giveBack(bufferId);
     Pinned.done(this.#memory);
+    this.#giveBack(bufferId);
   }
 
   #giveBack(buffer: number): void {
@@ -211,7 +213,7 @@ export class BufferGroup {
     this.#used[buffer] = 0;
     this.#away--;
     this.#returns++;
-    if (this.#closed !== undefined || this.#ring.closed) return;
+    if (this.#closed !== undefined || this.#ring.closed || this.#buffers.freed) return;
     this.#buffers.recycle(buffer);
     if (this.#waiting.size === 0) return;
     // All of them: the one that waits longest may have nothing to receive.

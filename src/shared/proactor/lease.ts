@@ -1,4 +1,4 @@
-import { viewAddress } from "../ring/view.ts";
+import { viewAddress, viewLength } from "../ring/view.ts";
 
 /** What released bytes are overwritten with in debug mode: text that nobody sends. */
 export const POISON = 0xdb;
@@ -9,7 +9,8 @@ export interface Lessor {
   readonly debug: boolean;
   /** The ring that its buffers are registered with. */
   readonly ring?: object | undefined;
-  release(lease: Lease): void;
+  /** A buffer of which so many bytes were lent comes back. */
+  release(bufferId: number, byteLength: number): void;
 }
 
 /**
@@ -20,12 +21,13 @@ export interface Lessor {
  * of the last of them.
  */
 export class Lease {
-  /** Which buffer it is, of its group or pool. */
-  readonly bufferId: number;
+  readonly #bufferId: number;
   readonly #bytes: Uint8Array;
   readonly #lessor: Lessor;
   /** The index of the registered buffer it lies in, -1 for none. */
   readonly #registered: number;
+  /** Not that of `bytes`, whose properties may say anything. */
+  readonly #length: number;
   #users = 0;
   #live = true;
 
@@ -33,7 +35,8 @@ export class Lease {
   constructor(lessor: Lessor, bytes: Uint8Array, bufferId: number, registered: number) {
     this.#lessor = lessor;
     this.#bytes = bytes;
-    this.bufferId = bufferId;
+    this.#length = viewLength(bytes);
+    this.#bufferId = bufferId;
     this.#registered = registered;
   }
 
@@ -52,12 +55,17 @@ export class Lease {
 
   /** @internal */
   static lengthOf(lease: Lease): number {
-    return lease.#bytes.length;
+    return lease.#length;
   }
 
   /** @internal The index of the buffer that it lies in among those registered with a ring, -1 for none. */
   static bufferOf(lease: Lease, ring: object): number {
     return lease.#lessor.ring === ring ? lease.#registered : -1;
+  }
+
+  /** Which buffer it is, of its group or pool. */
+  get bufferId(): number {
+    return this.#bufferId;
   }
 
   /**
@@ -71,7 +79,7 @@ export class Lease {
 
   /** How many bytes there are. */
   get byteLength(): number {
-    return this.#bytes.length;
+    return this.#length;
   }
 
   /** Whether it was given back. */
@@ -88,7 +96,7 @@ export class Lease {
 
   #giveBack(): void {
     if (this.#lessor.debug) this.#bytes.fill(POISON);
-    this.#lessor.release(this);
+    this.#lessor.release(this.#bufferId, this.#length);
   }
 }
 

@@ -74,7 +74,7 @@ export class BufferPool {
     if (!(cached >= 0)) throw new RangeError(`cached must be a number of bytes, not ${cached}`);
     this.#ring = ring;
     this.#most = cached;
-    this.#lessor = { debug, ring, release: (lease) => this.#release(lease) };
+    this.#lessor = { debug, ring, release: (...lent) => this.#release(...lent) };
   }
 
   /** Bytes of the buffers that are lent. */
@@ -119,12 +119,12 @@ export class BufferPool {
     this.#cachedBytes = 0;
   }
 
-  #release(lease: Lease): void {
-    const buffer = this.#lent[lease.bufferId] as Buffer;
+  #release(bufferId: number, byteLength: number): void {
+    const buffer = this.#lent[bufferId] as Buffer;
     const size = 2 ** buffer.order;
     this.#lent[buffer.id] = undefined;
     this.#lentBytes -= size;
-    buffer.poisoned = lease.byteLength;
+    buffer.poisoned = byteLength;
     if (!this.#open || this.#cachedBytes + size > this.#most) {
       this.#discard(buffer);
       return;

@@ -22,7 +22,7 @@ import { enterError, registerError } from "./diagnosis.ts";
 import { HeldViews } from "./held.ts";
 import { checkOptions, type RingMemoryKind, type RingOptions } from "./options.ts";
 import { type Probe, probeRing } from "./probe.ts";
-import { type ResizableRing, type ResizeOptions, resizeRing } from "./resize.ts";
+import { type ResizableRing, type ResizeOptions, resizeRing, sizesOf } from "./resize.ts";
 import { RingSetup, setupRing } from "./setup.ts";
 import type { Sqe } from "./sqe.ts";
 import { SubmissionQueue } from "./submission.ts";
@@ -47,7 +47,7 @@ export class RingBase {
   #setup: RingSetup;
   #sq: SubmissionQueue;
   #cq: CompletionQueue;
-  readonly #held = new HeldViews();
+  readonly #held: HeldViews;
   readonly #wait = new WaitArgument();
   readonly #poller: boolean;
   readonly #iopoll: boolean;
@@ -85,6 +85,7 @@ export class RingBase {
     const { params, memory } = setup;
     this.#shim = runtime.load();
     this.#setup = setup;
+    this.#held = new HeldViews();
     this.#sq = new SubmissionQueue(params, memory, this.#held);
     this.#cq = new CompletionQueue(params, memory);
     this.#poller = (params.flags & IORING_SETUP_SQPOLL) !== 0;
@@ -604,6 +605,7 @@ export class RingBase {
 
   /** Moves the ring to memory of another size. */
   protected resize(options: ResizeOptions): void {
+    const sizes = sizesOf(options);
     this.#open();
     if (this.#reading > 0)
       throw new TypeError("a ring can not be resized from a callback that reads its completions");
@@ -616,7 +618,7 @@ export class RingBase {
       register: (opcode, arg, nrArgs) => this.tryRegister(opcode, arg, nrArgs),
       lost: () => this.#shut(),
     };
-    const setup = resizeRing(ring, options);
+    const setup = resizeRing(ring, sizes);
     const sq = new SubmissionQueue(setup.params, setup.memory, this.#held);
     sq.takeOver(this.#sq);
     const cq = new CompletionQueue(setup.params, setup.memory);

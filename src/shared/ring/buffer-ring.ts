@@ -85,7 +85,7 @@ export class BufferRing {
   #halves: Uint16Array;
   #live = true;
   readonly #bytes: readonly Uint8Array[];
-  readonly #addresses: Float64Array;
+  readonly #buffers: readonly Pinned[];
   /** By buffer: how much of it the kernel was given, from its start. */
   readonly #given: Float64Array;
   /** By buffer: how much of that it has used, which is where the next bytes will be. */
@@ -119,18 +119,21 @@ export class BufferRing {
     this.#words = new Int32Array(memory.buffer, memory.offset, (entries * io_uring_buf.sizeof) / 4);
     this.#halves = new Uint16Array(memory.buffer, memory.offset, (entries * io_uring_buf.sizeof) / 2);
     this.#bytes = buffers.map(Pinned.bytesOf);
-    this.#addresses = Float64Array.from(buffers, Pinned.addressOf);
+    this.#buffers = buffers;
     this.#given = new Float64Array(buffers.length);
     this.#used = new Float64Array(buffers.length);
     this.#places = new Float64Array(buffers.length).fill(NONE);
     this.#followers = new Int32Array(buffers.length).fill(NONE);
+    // What it says of itself is what the kernel is told.
+    Object.freeze(this);
   }
 
   /**
    * Puts a buffer at the end of the ring; `advance` then shows it to the kernel. See io_uring_buf_ring_add(3).
    *
    * @param length how much of the buffer the kernel may use: what is to be sent, or room to receive; all of it unless given
-   * @throws Error when the kernel has the buffer already, or its completion was not taken by `bytes` or `pieces`
+   * @throws Error when the kernel has the buffer already, or its completion was not taken by `bytes` or `pieces`; TypeError for
+   * memory that was disposed of
    */
   add(id: number, length?: number): this {
     const i = this.#index(id);
@@ -139,9 +142,10 @@ export class BufferRing {
         `buffer ${id} is not the caller's: it was added before, and no completion of it has been taken since`,
       );
     }
-    const size = (this.#bytes[i] as Uint8Array).length;
+    const buffer = this.#buffers[i] as Pinned;
+    const size = Pinned.lengthOf(buffer);
     const given = length === undefined ? size : whole(length, 1, size, "length");
-    const address = this.#addresses[i] as number;
+    const address = Pinned.addressOf(buffer);
     const slot = this.#next & this.mask;
     const words = this.#words;
     words[4 * slot + ADDR] = address;
@@ -265,6 +269,11 @@ export class BufferRing {
   head(): number {
     if (!this.#live) throw freed();
     return this.#owner.bufRingHead(this.group);
+  }
+
+  /** Whether it was freed, or its ring closed. */
+  get freed(): boolean {
+    return !this.#live;
   }
 
   /** Unregisters the buffer ring, as `Ring.freeBufRing` does. Does nothing once it is freed, or its ring closed. */

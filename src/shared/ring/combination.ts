@@ -69,8 +69,14 @@ export function refusedOpFlags(opcode: number, flags: number): string | undefine
   }
 }
 
+/** Throws a `TypeError` for flags that a message can not be sent or received with. */
+export function checkMessageFlags(flags: number): void {
+  const refused = refusedMessageFlags(flags);
+  if (refused !== undefined) throw new TypeError(refused);
+}
+
 /** Why a message can not be sent or received with these flags. */
-export function refusedMessageFlags(flags: number): string | undefined {
+function refusedMessageFlags(flags: number): string | undefined {
   return (flags & MSG_CMSG_COMPAT) === 0
     ? undefined
     : "MSG_CMSG_COMPAT, bit 31 of a message's flags, is for the headers of 32-bit programs, which a Msghdr is none of";

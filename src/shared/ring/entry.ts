@@ -7,7 +7,7 @@ import {
 } from "../abi/index.ts";
 import { keptIoprio, refusedOpFlags } from "./combination.ts";
 import { Direct, type Target } from "./direct.ts";
-import { Pinned, Struct } from "./pinned.ts";
+import { Pinned, Struct, type StructKind } from "./pinned.ts";
 import { viewAddress, viewBuffer, viewLength } from "./view.ts";
 
 /**
@@ -396,11 +396,8 @@ export class Entry {
   }
 
   /** The address of a struct that holds addresses: the library's, or a raw one. Never a view: its bytes could be anything. */
-  protected struct<T extends Struct>(
-    value: T | number | bigint,
-    kind: abstract new (...args: never[]) => T,
-  ): Int64 {
-    if (value instanceof kind) {
+  protected struct<T extends Struct>(value: T | number | bigint, kind: StructKind<T>): Int64 {
+    if (Struct.is(value, kind)) {
       const address = Struct.addressOf(value);
       // It points to memory of the caller's in turn, which lives as long as the struct does.
       Struct.hold(value, this.#owner);

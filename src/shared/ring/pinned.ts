@@ -21,6 +21,9 @@ const KEY: unique symbol = Symbol("Pinned");
 interface Storage {
   live: boolean;
   users: number;
+  readonly buffer: ArrayBufferLike;
+  /** The address of the buffer's first byte. */
+  readonly start: number;
   readonly release: () => void;
 }
 
@@ -34,14 +37,17 @@ interface Storage {
 export class Pinned {
   readonly #storage: Storage;
   readonly #address: number;
+  /** Not the `length` of `bytes`, which is the caller's to have: its properties may say anything. */
+  readonly #length: number;
   readonly #bytes: Uint8Array;
 
   /** @internal */
-  constructor(key: typeof KEY, storage: Storage, address: number, bytes: Uint8Array) {
+  constructor(key: typeof KEY, storage: Storage, address: number, length: number) {
     if (key !== KEY) throw new TypeError("pinned memory comes from alloc()");
     this.#storage = storage;
     this.#address = address;
-    this.#bytes = bytes;
+    this.#length = length;
+    this.#bytes = new Uint8Array(storage.buffer, address - storage.start, length);
   }
 
   /** @internal The address, whatever an object's own or inherited properties say: none but the library's has the fields. */
@@ -52,7 +58,7 @@ export class Pinned {
 
   /** @internal As `addressOf`, the length. */
   static lengthOf(memory: Pinned): number {
-    return memory.#bytes.length;
+    return memory.#length;
   }
 
   /** @internal As `addressOf`, the bytes. */
@@ -96,7 +102,7 @@ export class Pinned {
    * @param offset first byte of the part
    * @param length how many bytes, by default all that follow
    */
-  slice(offset: number, length: number = this.byteLength - offset): Pinned {
+  slice(offset: number, length: number = Pinned.lengthOf(this) - offset): Pinned {
     if (!(Number.isInteger(offset) && Number.isInteger(length) && offset >= 0 && length >= 0)) {
       throw new RangeError(`a slice needs whole numbers >= 0, not offset ${offset} and length ${length}`);
     }
@@ -104,12 +110,7 @@ export class Pinned {
     if (offset + length > whole) {
       throw new RangeError(`bytes ${offset} to ${offset + length} are not within the memory's ${whole}`);
     }
-    return new Pinned(
-      KEY,
-      this.#storage,
-      Pinned.addressOf(this) + offset,
-      this.#bytes.subarray(offset, offset + length),
-    );
+    return new Pinned(KEY, this.#storage, Pinned.addressOf(this) + offset, length);
   }
 
   /**
@@ -166,11 +167,16 @@ export function cstring(text: string): Pinned {
   return pinned;
 }
 
+/** The class that a struct was made by. */
+export type StructKind<T extends Struct = Struct> = abstract new (...args: never[]) => T;
+
 /**
  * A C struct that holds addresses the kernel will follow. Its bytes are the library's own, so that no stray write can
  * make an address of them.
  */
 export abstract class Struct {
+  /** Which struct it is, whatever its prototype says. */
+  readonly #kind: StructKind;
   readonly #block: Block;
   readonly #byteLength: number;
   /** What the struct holds addresses of, reachable for as long as it is. */
@@ -181,11 +187,21 @@ export abstract class Struct {
    * @internal What may be wrong with the caller's arguments is looked for before: a constructor that throws gives no memory
    * back.
    */
-  protected constructor(byteLength: number, targets: readonly (Struct | Pinned | Uint8Array)[]) {
+  protected constructor(
+    kind: StructKind,
+    byteLength: number,
+    targets: readonly (Struct | Pinned | Uint8Array)[],
+  ) {
     checkSize(byteLength);
+    this.#kind = kind;
     this.#block = structArena.take(byteLength);
     this.#byteLength = byteLength;
     this.#targets = targets;
+  }
+
+  /** @internal Whether something is a struct of this kind: of another the kernel would take data for addresses. */
+  static is<T extends Struct>(value: unknown, kind: StructKind<T>): value is T {
+    return typeof value === "object" && value !== null && #kind in value && value.#kind === kind;
   }
 
   /** @internal The address, whatever a subclass or a property says, once it is sure that what it points to is still there. */
@@ -243,12 +259,13 @@ export function allocInternal(bytes: number): Pinned {
 }
 
 function pin(arena: Arena, block: Block, bytes: number): Pinned {
-  const storage = { live: true, users: 0, release: () => arena.give(block) };
-  return new Pinned(KEY, storage, block.address, new Uint8Array(block.buffer, block.offset, bytes));
+  const { buffer, address, offset } = block;
+  const storage = { live: true, users: 0, buffer, start: address - offset, release: () => arena.give(block) };
+  return new Pinned(KEY, storage, address, bytes);
 }
 
 /** Huge pages are mapped for good: like all of this memory they are never given back while the process lives. */
-const freeHuge = new Map<number, Pinned[]>();
+const freeHuge = new Map<number, { readonly buffer: ArrayBuffer; readonly start: number }[]>();
 
 function allocHuge(bytes: number): Pinned {
   const length = Math.ceil(bytes / HUGE_PAGE) * HUGE_PAGE;
@@ -261,21 +278,16 @@ function allocHuge(bytes: number): Pinned {
         hint: `${length / HUGE_PAGE} free huge pages are needed: \`sysctl vm.nr_hugepages\` sets how many the system keeps`,
       });
     }
-    whole = new Pinned(
-      KEY,
-      { live: true, users: 0, release: () => {} },
-      address,
-      new Uint8Array(shim.view(address, length)),
-    );
+    whole = { buffer: shim.view(address, length), start: address };
   }
   const memory = whole;
-  memory.bytes.fill(0);
+  new Uint8Array(memory.buffer).fill(0);
   const release = () => {
     const list = freeHuge.get(length);
     if (list === undefined) freeHuge.set(length, [memory]);
     else list.push(memory);
   };
-  return new Pinned(KEY, { live: true, users: 0, release }, memory.address, memory.bytes.subarray(0, bytes));
+  return new Pinned(KEY, { live: true, users: 0, ...memory, release }, memory.start, bytes);
 }
 
 function checkSize(bytes: number): void {

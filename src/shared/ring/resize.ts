@@ -38,6 +38,21 @@ export interface ResizeOptions {
   flags?: number;
 }
 
+/** Sizes that are numbers, in an object of the library's. */
+export type Sizes = Readonly<Record<"entries" | "cqEntries" | "flags", number | undefined>>;
+
+/** What a caller asks for, of which nothing is a getter any more that could change the ring meanwhile. */
+export function sizesOf(options: ResizeOptions): Sizes {
+  if (typeof options !== "object" || options === null) throw new TypeError("sizes must be an object");
+  const { entries, cqEntries, flags } = options;
+  const sizes = { entries, cqEntries, flags };
+  for (const [name, size] of Object.entries(sizes)) {
+    if (size !== undefined && typeof size !== "number")
+      throw new TypeError(`${name} must be a number, not ${typeof size}`);
+  }
+  return sizes;
+}
+
 /** What resizing needs to know of a ring. */
 export interface ResizableRing {
   readonly setup: RingSetup;
@@ -56,10 +71,9 @@ export interface ResizableRing {
  * @returns the ring in its new memory; the old memory is still there to be copied from. Where this throws, the ring is as
  * before, unless it is lost
  */
-export function resizeRing(ring: ResizableRing, options: ResizeOptions): RingSetup {
-  if (typeof options !== "object" || options === null) throw new TypeError("sizes must be an object");
+export function resizeRing(ring: ResizableRing, sizes: Sizes): RingSetup {
   const { setup } = ring;
-  const { entries = setup.params.sqEntries, cqEntries, flags = 0 } = options;
+  const { entries = setup.params.sqEntries, cqEntries, flags = 0 } = sizes;
   if ((flags & ~IORING_SETUP_CLAMP) !== 0) {
     throw new TypeError("a ring is resized with no other flag than IORING_SETUP_CLAMP: it stays what it is");
   }

@@ -33,7 +33,7 @@ export class AttrPi extends Struct {
     u16(flags, "flags");
     u16(appTag, "appTag");
     const seedBits = u64(seed, "seed");
-    super(layout.sizeof, [memory]);
+    super(AttrPi, layout.sizeof, [memory]);
     this.memory = memory;
     const view = this.dataView();
     view.setUint16(layout.flags, flags, true);

@@ -20,10 +20,12 @@ function checked(
   futexes: readonly Futex[],
 ): { futex: Memory; address: number; value: bigint; bits: number }[] {
   if (!Array.isArray(futexes)) throw new TypeError("an array of futexes is needed");
-  if (futexes.length < 1 || futexes.length > FUTEX_WAITV_MAX) {
-    throw new RangeError(`1 to ${FUTEX_WAITV_MAX} futexes are needed, not ${futexes.length}`);
+  // A plain array, whose methods are nobody's.
+  const all: readonly Futex[] = Array.from(futexes);
+  if (all.length < 1 || all.length > FUTEX_WAITV_MAX) {
+    throw new RangeError(`1 to ${FUTEX_WAITV_MAX} futexes are needed, not ${all.length}`);
   }
-  return futexes.map(({ futex, value, flags = FUTEX2_SIZE_U32 }) => {
+  return all.map(({ futex, value, flags = FUTEX2_SIZE_U32 }) => {
     const address = addressOf(futex);
     const bits = bits32(flags, "flags");
     const word = 1 << (bits & SIZE_MASK);
@@ -56,7 +58,7 @@ export class FutexWaitv extends Struct {
   constructor(futexes: readonly Futex[]) {
     const words = checked(futexes);
     const memory = words.map(({ futex }) => futex);
-    super(words.length * layout.sizeof, memory);
+    super(FutexWaitv, words.length * layout.sizeof, memory);
     this.length = words.length;
     this.#memory = memory;
     const view = this.dataView();

@@ -8,10 +8,11 @@ const MAX = 16384;
 /** The pieces as they are now, once each is sure to be memory. */
 function checked(buffers: readonly Memory[]): readonly Memory[] {
   if (!Array.isArray(buffers)) throw new TypeError("iovecs are made from an array of memory");
-  if (buffers.length < 1 || buffers.length > MAX) {
-    throw new RangeError(`1 to ${MAX} pieces of memory are needed, not ${buffers.length}`);
+  // A plain array, whose methods are nobody's.
+  const pieces: readonly Memory[] = Array.from(buffers);
+  if (pieces.length < 1 || pieces.length > MAX) {
+    throw new RangeError(`1 to ${MAX} pieces of memory are needed, not ${pieces.length}`);
   }
-  const pieces = buffers.slice();
   for (const piece of pieces) addressOf(piece);
   return pieces;
 }
@@ -44,7 +45,7 @@ export class Iovecs extends Struct {
    */
   constructor(buffers: readonly Memory[]) {
     const pieces = checked(buffers);
-    super(pieces.length * layout.sizeof, pieces);
+    super(Iovecs, pieces.length * layout.sizeof, pieces);
     this.#buffers = pieces;
     const view = this.dataView();
     let totalBytes = 0;

@@ -52,11 +52,15 @@ export class Msghdr extends Struct {
     const from = name === undefined ? undefined : encoded(name);
     const room = from === undefined ? whole(nameLength, 0, NAME_MAX, "nameLength") : from.byteLength;
     if (control !== undefined) addressOf(control);
-    if (iov instanceof Iovecs) Struct.addressOf(iov);
+    const given = Struct.is(iov, Iovecs) ? iov : undefined;
+    if (given !== undefined) Struct.addressOf(given);
     // From here on nothing is wrong any more.
-    const own = iov instanceof Iovecs || iov === undefined || iov.length === 0 ? undefined : new Iovecs(iov);
-    const iovecs = iov instanceof Iovecs ? iov : own;
-    super(NAME + NAME_MAX, [
+    const own =
+      given !== undefined || iov === undefined || iov.length === 0
+        ? undefined
+        : new Iovecs(iov as readonly Memory[]);
+    const iovecs = given ?? own;
+    super(Msghdr, NAME + NAME_MAX, [
       ...(iovecs === undefined ? [] : [iovecs]),
       ...(control === undefined ? [] : [control]),
     ]);

@@ -88,10 +88,17 @@ export class Uses implements Disposable {
 
   /** @param pieces known to be memory that is there */
   constructor(pieces: readonly Piece[]) {
-    this.#pieces = pieces;
-    for (const piece of pieces) {
-      if (piece instanceof Pinned) Pinned.use(piece);
-      else if (piece instanceof Lease) Lease.use(piece);
+    const used: Piece[] = [];
+    this.#pieces = used;
+    try {
+      for (const piece of pieces) {
+        if (piece instanceof Pinned) Pinned.use(piece);
+        else if (piece instanceof Lease) Lease.use(piece);
+        used.push(piece);
+      }
+    } catch (error) {
+      this[Symbol.dispose]();
+      throw error;
     }
   }
 
@@ -120,9 +127,14 @@ export class Pieces implements Disposable {
       throw new RangeError(
         `at most ${MOST_PIECES} pieces of memory are taken at a time, not ${pieces.length}`,
       );
-    const kept: readonly Piece[] = [...pieces];
+    const kept: readonly Piece[] = Array.from(pieces);
     this.#iovecs = new Iovecs(kept.map((piece) => (piece instanceof Lease ? piece.bytes : piece)));
-    this.#uses = new Uses(kept);
+    try {
+      this.#uses = new Uses(kept);
+    } catch (error) {
+      this.#iovecs[Symbol.dispose]();
+      throw error;
+    }
     this.address = this.#iovecs.address;
     this.length = kept.length;
   }

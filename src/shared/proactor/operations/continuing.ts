@@ -1,5 +1,6 @@
 import * as abi from "../../abi/index.ts";
 import { UringError } from "../../errors.ts";
+import { checkMessageFlags } from "../../ring/combination.ts";
 import { Direct, type Target } from "../../ring/direct.ts";
 import { Pinned } from "../../ring/pinned.ts";
 import type { ControlMessage } from "../../structs/control.ts";
@@ -278,6 +279,7 @@ export abstract class ContinuingOperations extends MessageOperations {
     const source = () => {
       const into = this.#groupFor(RECVMSG, group);
       // What is left of a buffer may be too short for the address, or for the message.
+      checkMessageFlags(flags);
       if (into.incremental) throw new TypeError("messages are not for incremental buffer groups");
       return {
         ...messages(into, whole(control, 0, MOST_CONTROL, "control"), this.#engine),
@@ -378,9 +380,10 @@ export abstract class ContinuingOperations extends MessageOperations {
     options: SendMessageOptions = NO_OPTIONS,
   ): ZeroCopySend {
     const { flags = 0 } = options;
-    return Sending.start(this.#engine, SENDMSG_ZC, target, null, 0, flags, options, () =>
-      MessageArgument.toSend(parts, options),
-    );
+    return Sending.start(this.#engine, SENDMSG_ZC, target, null, 0, flags, options, () => {
+      checkMessageFlags(flags);
+      return MessageArgument.toSend(parts, options);
+    });
   }
 
   /** Ends every iterator, as the proactor is closed. */

@@ -19,6 +19,8 @@ export interface Envelope {
 /** A message's header and all it points to, none of which is given back before the operation's end. */
 export class MessageArgument implements Disposable {
   readonly header: Msghdr;
+  /** The header's address. Asked for once: what it points to may be disposed of before the operation's turn. */
+  readonly address: number;
   readonly #control: Pinned | undefined;
   readonly #uses: Uses;
 
@@ -28,17 +30,21 @@ export class MessageArgument implements Disposable {
     name: { name?: SocketAddress; nameLength?: number },
   ) {
     this.#control = control;
+    let header: Msghdr | undefined;
     try {
-      this.header = new Msghdr({
+      header = new Msghdr({
         iov: pieces.map((piece) => (piece instanceof Lease ? piece.bytes : piece)),
         ...name,
         ...(control === undefined ? {} : { control }),
       });
+      this.#uses = new Uses(pieces);
     } catch (error) {
+      header?.[Symbol.dispose]();
       control?.[Symbol.dispose]();
       throw error;
     }
-    this.#uses = new Uses(pieces);
+    this.header = header;
+    this.address = header.address;
   }
 
   /** Throws for what is no message. */
@@ -54,11 +60,6 @@ export class MessageArgument implements Disposable {
     return new MessageArgument(pieces, control === 0 ? undefined : alloc(control), {
       nameLength: ANY_ADDRESS,
     });
-  }
-
-  /** The header's address. */
-  get address(): number {
-    return this.header.address;
   }
 
   [Symbol.dispose](): void {

@@ -1,4 +1,5 @@
 import * as abi from "../../abi/index.ts";
+import { checkMessageFlags } from "../../ring/combination.ts";
 import type { Direct, Target } from "../../ring/direct.ts";
 import { alloc, type Pinned } from "../../ring/pinned.ts";
 import type { ControlMessage } from "../../structs/control.ts";
@@ -443,6 +444,7 @@ export abstract class SocketOperations extends PathOperations {
   ): Promise<number> {
     return attempt(() => {
       const { flags = 0 } = options;
+      checkMessageFlags(flags);
       return this.call(SENDMSG, target, null, 0, 0, flags, options, MessageArgument.toSend(parts, options));
     });
   }
@@ -460,6 +462,7 @@ export abstract class SocketOperations extends PathOperations {
   ): Promise<Received> {
     return attempt(() => {
       const { flags = 0, control = 0 } = options;
+      checkMessageFlags(flags);
       const extra = MessageArgument.toReceive(parts, control);
       return this.call(RECVMSG, target, null, 0, 0, flags, options, extra);
     });
@@ -517,7 +520,7 @@ export abstract class SocketOperations extends PathOperations {
    *
    * @param level `SOL_*` or `IPPROTO_*`
    * @param name the option's number
-   * @param value a number of 32 bits, or the bytes
+   * @param value a number of 32 bits, or the bytes; an address among these is as a raw one
    * @throws UringError as setsockopt(2). Linux 6.7. See io_uring_prep_cmd_sock(3).
    */
   setsockopt(

@@ -10,7 +10,7 @@ import { type ChildInfo, decodeSiginfo } from "../../structs/siginfo.ts";
 import { encodeTimespec, type Timespec } from "../../structs/timespec.ts";
 import type { Kind, Operation } from "../operation.ts";
 import { NO_OPTIONS, type OperationOptions } from "../options.ts";
-import { Uses, Values } from "./arguments.ts";
+import { type Piece, Uses, Values } from "./arguments.ts";
 import { attempt, type Memory } from "./base.ts";
 import { discard, opened, slotOf } from "./opened.ts";
 import { SocketOperations } from "./sockets.ts";
@@ -149,17 +149,23 @@ const FUTEX_WAKE: Kind = {
 
 /** Several futexes, in use until the operation's end. */
 class Futexes implements Disposable {
-  readonly struct: FutexWaitv;
+  /** Of the array. Asked for once: what it points to may be disposed of before the operation's turn. */
+  readonly address: number;
+  readonly length: number;
+  readonly #struct: FutexWaitv;
   readonly #uses: Uses;
 
   constructor(futexes: readonly Futex[]) {
-    this.struct = new FutexWaitv(futexes);
-    this.#uses = new Uses(futexes.map(({ futex }) => futex));
+    const struct = new FutexWaitv(futexes);
+    this.#struct = struct;
+    this.address = struct.address;
+    this.length = struct.length;
+    this.#uses = new Uses(Array.from({ length: struct.length }, (_, i) => struct.at(i) as Piece));
   }
 
   [Symbol.dispose](): void {
     this.#uses[Symbol.dispose]();
-    this.struct[Symbol.dispose]();
+    this.#struct[Symbol.dispose]();
   }
 }
 
@@ -168,8 +174,8 @@ const FUTEX_WAITV: Kind = {
   opcode: abi.IORING_OP_FUTEX_WAITV,
   since: "6.7",
   prepare(sqe, { extra }) {
-    const { struct } = extra as Futexes;
-    sqe.prepFutexWaitv(struct.address, struct.length, 0);
+    const { address, length } = extra as Futexes;
+    sqe.prepFutexWaitv(address, length, 0);
   },
 };
 

@@ -27,7 +27,7 @@ import {
 } from "../../abi/index.ts";
 import { Iovecs } from "../../structs/iovecs.ts";
 import { Msghdr } from "../../structs/msghdr.ts";
-import { refusedMessageFlags } from "../combination.ts";
+import { checkMessageFlags } from "../combination.ts";
 import type { Direct, Target } from "../direct.ts";
 import type { Int64, Mem } from "../entry.ts";
 import { Struct } from "../pinned.ts";
@@ -121,7 +121,7 @@ export class SocketsPrep extends FilesPrep {
   prepSendZc(sockfd: Target, buf: Mem | Iovecs, len: Int64, flags: number, zcFlags: number): this {
     const bytes = size(len, buf);
     const vectorized = (u32(zcFlags, "zero-copy flags") & IORING_SEND_VECTORIZED) !== 0;
-    if (typeof buf === "object" && buf instanceof Iovecs !== vectorized) {
+    if (typeof buf === "object" && Struct.is(buf, Iovecs) !== vectorized) {
       throw new TypeError("Iovecs and IORING_SEND_VECTORIZED need each other");
     }
     return this.opFlags(flags)
@@ -401,7 +401,8 @@ export class SocketsPrep extends FilesPrep {
    * large completions. -EOPNOTSUPP for levels other than `SOL_SOCKET`, when getting. `optval` is the operation's
    * until its completion. Linux 6.7. See io_uring_prep_cmd_sock(3).
    *
-   * @param optval memory of at least `optlen` bytes (8 each for `SO_GET_FILTER`); 0 for commands without an option
+   * @param optval memory of at least `optlen` bytes (8 each for `SO_GET_FILTER`); 0 for commands without an option. An
+   * address among an option's bytes is as a raw one
    * @throws RangeError for `SOCKET_URING_OP_GETSOCKNAME`, which has a helper of its own
    */
   prepCmdSock(cmdOp: number, fd: Target, level: number, optname: number, optval: Mem, optlen: number): this {
@@ -438,19 +439,18 @@ export class SocketsPrep extends FilesPrep {
 
   /** Says what the memory of a send is: a caller's raw address may be either. */
   private pieces(buf: Mem | Iovecs): this {
-    return typeof buf === "object" ? this.vectorized(buf instanceof Iovecs) : this;
+    return typeof buf === "object" ? this.vectorized(Struct.is(buf, Iovecs)) : this;
   }
 
   private message(opcode: number, fd: Target, msg: Msghdr | number | bigint, flags: number): this {
     // What is at a raw address is the caller's to know.
-    const refused = typeof msg === "object" ? refusedMessageFlags(flags) : undefined;
-    if (refused !== undefined) throw new TypeError(refused);
+    if (typeof msg === "object") checkMessageFlags(flags);
     return this.opFlags(flags).rw(opcode, fd, this.struct(msg, Msghdr), 1, 0);
   }
 
   /** The address of what is to be sent: bytes, or `length` pieces of them. */
   private payload(buf: Mem | Iovecs, length: number): Int64 {
-    if (typeof buf !== "object" || !(buf instanceof Iovecs)) return this.data(buf, length);
+    if (!Struct.is(buf, Iovecs)) return this.data(buf, length);
     if (length * iovec.sizeof > Struct.lengthOf(buf))
       throw new RangeError(`${length} pieces are more than the ${buf.length} given`);
     return this.struct(buf, Iovecs);

@@ -88,6 +88,8 @@ export class BufRingRegistration extends FileRegistration {
         : Array.from({ length: entries }, (_, i) => own.slice(i * bufferSize, bufferSize));
     let bufferRing: BufferRing;
     try {
+      // The options may have disposed of it.
+      for (const buffer of list) Pinned.addressOf(buffer);
       const memory = this.#memory(group, entries, flags, minLeft);
       bufferRing = new BufferRing(this, group, entries, firstId, list, memory);
     } catch (error) {

@@ -129,8 +129,8 @@ export class MemoryRegistration extends CancelRegistration {
     if (address < 0) throw errnoError(-address, "mmap");
     const buffer = viewOrUnmap(shim, address, length);
     this.whenClosed(() => {
-      // Operations of other rings may have been given a part of it.
-      buffer.transfer(0);
+      // Operations of other rings may have been given a part of it. The caller may have detached it himself.
+      if (!buffer.detached) buffer.transfer(0);
       shim.retire(address, length);
     });
     const bytes = new Uint8Array(buffer, 0, size);

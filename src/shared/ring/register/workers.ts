@@ -42,7 +42,7 @@ export class WorkerRegistration extends NotificationRegistration {
       throw new TypeError("a CpuSet or an array of CPU numbers is needed");
     }
     const set = cpus instanceof CpuSet ? cpus : new CpuSet(cpus);
-    const bytes = set.toBytes();
+    const bytes = new Uint8Array(set.toBytes());
     using argument = new Argument(bytes.length);
     argument.bytes.set(bytes);
     this.register(IORING_REGISTER_IOWQ_AFF, argument.address, bytes.length);
