@@ -140,6 +140,11 @@ describe("a limit that is reached", () => {
       assert.ok(seen.again, "there is no ring after all were closed");
     });
 
+    it(`of locked memory suffices for rings one after the other, in ${memory} memory`, { skip }, () => {
+      const { seen } = confined([`without=${CAP_IPC_LOCK}`, `memlock=${2 << 20}`], ["turns", "1024", memory]);
+      assert.equal(seen.name, "none");
+    });
+
     it(`of file descriptors is told from others, in ${memory} memory`, { skip }, () => {
       const { seen } = confined(["nofile=80"], ["exhaust", "8", memory]);
       assert.equal(seen.name, "UringError");

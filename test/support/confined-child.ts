@@ -1,6 +1,6 @@
 // What a program sees of io_uring where it is confined, as one line of JSON.
 
-import { available, Ring, UringError, UringUnavailableError } from "uring";
+import { available, Ring, type RingOptions, UringError, UringUnavailableError } from "uring";
 
 function describe(error: unknown): object {
   if (error instanceof UringUnavailableError) {
@@ -14,9 +14,10 @@ function describe(error: unknown): object {
   return { name: String(error) };
 }
 
-function attempt(): object {
+/** Makes so many rings, one after the other. */
+function attempt(rings: number, options: RingOptions): object {
   try {
-    new Ring({ entries: 8 }).close();
+    for (let i = 0; i < rings; i++) new Ring(options).close();
     return { name: "none" };
   } catch (error) {
     return describe(error);
@@ -51,6 +52,11 @@ function exhaust(entries: number, memory: "owned" | "mapped"): object {
 const [mode, entries, memory] = process.argv.slice(2);
 const answer = available();
 const availability = answer.ok ? { ok: true } : { ok: false, reason: answer.reason, remedy: answer.remedy };
+const size = { entries: Number(entries), memory: memory === "mapped" ? "mapped" : "owned" } as const;
 const seen =
-  mode === "exhaust" ? exhaust(Number(entries), memory === "mapped" ? "mapped" : "owned") : attempt();
+  mode === "exhaust"
+    ? exhaust(size.entries, size.memory)
+    : mode === "turns"
+      ? attempt(200, size)
+      : attempt(1, { entries: 8 });
 console.log(JSON.stringify({ availability, seen }));

@@ -23,7 +23,7 @@ import { HeldViews } from "./held.ts";
 import { checkOptions, type RingMemoryKind, type RingOptions } from "./options.ts";
 import { type Probe, probeRing } from "./probe.ts";
 import { type ResizableRing, type ResizeOptions, resizeRing, sizesOf } from "./resize.ts";
-import { RingSetup, setupRing } from "./setup.ts";
+import { closeRing, RingSetup, setupRing } from "./setup.ts";
 import type { Sqe } from "./sqe.ts";
 import { SubmissionQueue } from "./submission.ts";
 import { givePlaceBack, takePlace } from "./table.ts";
@@ -508,9 +508,9 @@ export class RingBase {
 
   #shut(): void {
     if (this.hasIndex) this.unregisterIndex();
-    if (this.#fd >= 0) this.#shim.close(this.#fd);
+    const fd = this.#fd;
     this.#end("closed");
-    this.#setup.memory.release();
+    closeRing(this.#shim, fd, this.#setup.memory);
   }
 
   #end(state: "closed" | "detached"): void {

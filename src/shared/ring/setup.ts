@@ -28,6 +28,7 @@ import { allocInternal, type Pinned } from "./pinned.ts";
 const EINVAL = 22;
 const EFAULT = 14;
 const EBUSY = 16;
+const ENOMEM = 12;
 const PAGE = 65536;
 const HUGE_PAGE = 2 * 1024 * 1024;
 /** More than the kernel's header before the CQEs has ever been; what it says of itself is checked after setup. */
@@ -76,11 +77,40 @@ export const ringArena: Arena = new Arena();
 const freeShared = new Map<number, SharedArrayBuffer[]>();
 let paramsMemory: Pinned | undefined;
 
+/** How long the kernel counts what a closed ring had locked, and how often it is asked again meanwhile, in milliseconds. */
+const LINGER_MS = 300;
+const AGAIN_MS = 5;
+
+/** When this thread has closed a ring last. */
+let lastClosed: number = Number.NEGATIVE_INFINITY;
+const nobody = new Int32Array(new SharedArrayBuffer(4));
+
+/** Closes a ring's fd, where it has one, and gives its memory back. */
+export function closeRing(shim: Shim, fd: number, memory: RingMemory): void {
+  if (fd >= 0) shim.close(fd);
+  memory.release();
+  lastClosed = performance.now();
+}
+
 /**
- * Sets a ring up by trying: in a Worker without an fd first; in owned memory, in mapped memory where the kernel refuses
- * that; without the SQ's indirection array, with it where the kernel is too old.
+ * Sets a ring up. Waits a little where the limit of locked memory is used up by rings that were closed just before: who
+ * makes and closes them one after the other needs no more than one at a time.
  */
 export function setupRing(options: CheckedOptions): RingSetup {
+  for (;;) {
+    const setup = trySetup(options);
+    if (typeof setup !== "number") return setup;
+    if (setup !== ENOMEM || performance.now() - lastClosed > LINGER_MS)
+      throw setupError(setup, options.flags);
+    Atomics.wait(nobody, 0, 0, AGAIN_MS);
+  }
+}
+
+/**
+ * Sets a ring up by trying: in a Worker without an fd first; in owned memory, in mapped memory where the kernel refuses
+ * that; without the SQ's indirection array, with it where the kernel is too old. The ring, or a positive errno.
+ */
+function trySetup(options: CheckedOptions): RingSetup | number {
   const shim = runtime.load();
   let errno = EINVAL;
   for (const { kind, flags } of attempts(options)) {
@@ -98,7 +128,7 @@ export function setupRing(options: CheckedOptions): RingSetup {
     const tableFull = errno === EBUSY && (flags & ~options.flags & IORING_SETUP_REGISTERED_FD_ONLY) !== 0;
     if (errno !== EINVAL && errno !== EFAULT && !tableFull) break;
   }
-  throw setupError(errno, options.flags);
+  return errno;
 }
 
 /** The kinds of memory and the flags to try, in order. */
